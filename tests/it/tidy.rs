@@ -116,6 +116,7 @@ const WORDS: &[Word] = &[
             "src/dashboard/widgets",
             "src/dashboard/panels",
             "src/dashboard/runtime",
+            "src/dashboard/terminal",
             "src/dashboard/terminal.rs",
         ],
     },

@@ -16,20 +16,26 @@ pub struct Memory {
     seen: HashMap<Vec<Box<str>>, Vec<Option<f64>>>,
 }
 
-/// Counters are serialized as pairs, because JSON keys must be strings.
-mod pairs {
-    use serde::{Deserialize, Deserializer, Serializer};
+/// Serializes a map as pairs, because JSON keys must be strings.
+pub(crate) mod pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::collections::HashMap;
+    use std::hash::Hash;
 
-    type Counters = Vec<Option<f64>>;
-    type Seen = HashMap<Vec<Box<str>>, Counters>;
-
-    pub(super) fn serialize<S: Serializer>(seen: &Seen, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(seen)
+    pub(crate) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &HashMap<K, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Seen, D::Error> {
-        let pairs: Vec<(Vec<Box<str>>, Counters)> = Vec::deserialize(from)?;
+    pub(crate) fn deserialize<'de, K, V, D>(from: D) -> Result<HashMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Eq + Hash,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let pairs: Vec<(K, V)> = Vec::deserialize(from)?;
         Ok(pairs.into_iter().collect())
     }
 }

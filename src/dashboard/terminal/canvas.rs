@@ -211,23 +211,12 @@ impl Pen {
     fn wear(&mut self, cell: &Cell) {
         let mut wanted = Look::of(cell);
         let before = self.look;
-        if cell.symbol() == " "
+        if is_plain_blank(cell)
             && let Some(before) = before
         {
             // Nobody sees the rest on a blank.
-            let seen = wanted.modifier & ON_BLANKS;
-            let modifier = (before.modifier - ON_BLANKS) | seen;
-            // The reverse of a blank shows its foreground.
-            let fg = if seen.is_empty() {
-                before.fg
-            } else {
-                wanted.fg
-            };
-            wanted = Look {
-                fg,
-                modifier,
-                ..wanted
-            };
+            wanted.fg = before.fg;
+            wanted.modifier = before.modifier - ON_BLANKS;
         }
         self.out.extend_from_slice(b"\x1b[");
         let begun = self.out.len();
@@ -309,9 +298,8 @@ fn suits(look: Look, cell: &Cell) -> bool {
     if look.bg != cell.bg {
         return false;
     }
-    if cell.symbol() == " " {
-        let seen = cell.modifier & ON_BLANKS;
-        return look.modifier & ON_BLANKS == seen && (seen.is_empty() || look.fg == cell.fg);
+    if is_plain_blank(cell) {
+        return (look.modifier & ON_BLANKS).is_empty();
     }
     look.fg == cell.fg && look.modifier == cell.modifier
 }
@@ -325,10 +313,13 @@ fn looks_same(one: &Cell, other: &Cell) -> bool {
     if symbol != other.symbol() {
         return false;
     }
-    if one.fg == other.fg && one.modifier == other.modifier {
-        return true;
-    }
-    symbol == " " && ((one.modifier | other.modifier) & ON_BLANKS).is_empty()
+    let same = one.fg == other.fg && one.modifier == other.modifier;
+    same || (is_plain_blank(one) && is_plain_blank(other))
+}
+
+/// Returns true for a blank that shows its background alone.
+fn is_plain_blank(cell: &Cell) -> bool {
+    cell.symbol() == " " && (cell.modifier & ON_BLANKS).is_empty()
 }
 
 /// Returns true for characters that every terminal draws in one column: ASCII, lines, blocks and Braille.

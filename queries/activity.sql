@@ -6,6 +6,7 @@
 -- sampling = { background = "5s" }
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]
+-- narrow = ["pid", "class", "application_name", "state", "query_age_s", "wait", "query"]
 -- compact = ["pid", "class", "usename", "application_name", "state", "cpu_pct", "query_age_s", "xmin_age", "wait", "pooler_client", "query"]
 -- empty = "no backend is running or holding anything; idle ones are not listed"
 -- about = """

@@ -7,7 +7,8 @@
 -- key = ["datname"]
 -- counters = ["checksum_failures"]
 -- sort = "-xact_commit"
--- compact = ["datname", "numbackends", "xact_commit", "blks_read", "tup_returned", "temp_bytes"]
+-- narrow = ["datname", "xact_commit", "numbackends", "blks_read"]
+-- compact = ["datname", "xact_commit", "numbackends", "blks_read", "tup_returned", "temp_bytes"]
 -- rates = ["xact_commit", "xact_rollback", "blks_read", "blks_hit", "tup_returned", "tup_fetched", "tup_inserted", "tup_updated", "tup_deleted", "temp_files", "temp_bytes", "deadlocks", "conflicts", "active_ms", "idle_in_xact_ms", "sessions", "sessions_fatal", "sessions_killed", "parallel_to_launch", "parallel_launched"]
 -- about = """
 -- The counters of each database of this server, per second, to tell which of several databases loads the machine.

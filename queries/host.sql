@@ -7,6 +7,7 @@
 -- remedy = "htap-top init --host-figures"
 -- key = ["who"]
 -- trends = [{ column = "cpu_pct", row = "machine", title = "machine" }, { column = "cpu_pct", row = "oltp", title = "oltp" }, { column = "cpu_pct", row = "olap", title = "olap" }, { column = "disk_busy_pct", row = "machine", title = "disk" }]
+-- narrow = ["who", "cpu_pct", "share_pct", "running", "memory_bytes"]
 -- compact = ["who", "cpu_pct", "share_pct", "user_pct", "system_pct", "running", "memory_bytes", "read_bytes_per_s", "write_bytes_per_s", "processes"]
 -- about = """
 -- Shows who uses the machine that the server runs on: processor time, memory and storage by class of work, beside the machine's

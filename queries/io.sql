@@ -7,7 +7,8 @@
 -- key = ["backend_type", "object", "context"]
 -- trends = [{ column = "read_bytes", of = "sum", title = "read per second" }, { column = "write_bytes", of = "sum", title = "written per second" }]
 -- sort = "-read_bytes"
--- compact = ["backend_type", "context", "read_bytes", "write_bytes", "hits", "evictions"]
+-- narrow = ["backend_type", "object", "context", "read_bytes", "write_bytes"]
+-- compact = ["backend_type", "object", "context", "read_bytes", "write_bytes", "hits", "evictions"]
 -- rates = ["reads", "read_bytes", "writes", "write_bytes", "extends", "hits", "evictions", "reuses", "fsyncs", "read_time_ms", "write_time_ms"]
 -- empty = "no I/O since the counters began"
 -- about = """

@@ -7,6 +7,7 @@
 -- only_shown = true
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "class", "usename", "application_name"]
+-- narrow = ["tree", "frees", "application_name", "wait_s", "mode", "target"]
 -- compact = ["tree", "frees", "class", "usename", "application_name", "state", "wait_s", "mode", "target", "query"]
 -- empty = "nobody waits for a lock"
 -- about = """

@@ -7,6 +7,7 @@
 -- counters = ["conflicts", "misroutes", "conflicts_snapshot", "conflicts_lock", "conflicts_bufferpin", "conflicts_deadlock", "conflicts_tablespace"]
 -- key = ["name"]
 -- trends = [{ column = "lag_ms", title = "greatest lag" }, { column = "routed_per_s", of = "sum", title = "routed per second" }]
+-- narrow = ["name", "role", "state", "lag_bytes", "lag_ms", "cpu_by", "routed_per_s"]
 -- compact = ["name", "role", "state", "lag_bytes", "lag_ms", "cpu_by", "routed_per_s", "fallbacks_per_s", "breaker", "retained_bytes", "wal_status", "xmin_age", "sessions", "conflicts", "misroutes", "version", "why", "fallback_reasons"]
 -- empty = "no node beside this server: no standby, no physical slot, no router, and the OLAP pool is not on a server of its own"
 -- about = """

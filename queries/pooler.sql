@@ -6,7 +6,8 @@
 -- sampling = { samples = "two", rests_on = ["pooler_databases", "pooler_stats"], background = "5s" }
 -- key = ["database", "user"]
 -- trends = [{ column = "cl_waiting", of = "sum", title = "waiting clients" }, { column = "xacts_per_s", of = "sum", title = "transactions per second" }]
--- compact = ["database", "user", "cl_waiting", "wait_s", "sv_active", "pool_size", "sv_idle", "cl_active", "xacts_per_s", "mean_wait_ms", "mean_query_ms", "pool_mode"]
+-- narrow = ["database", "user", "wait_s", "cl_waiting", "sv_active", "pool_size"]
+-- compact = ["database", "user", "wait_s", "cl_waiting", "sv_active", "pool_size", "sv_idle", "cl_active", "xacts_per_s", "mean_wait_ms", "mean_query_ms", "pool_mode"]
 -- sort = "-wait_s"
 -- empty = "no client has connected to the pooler yet"
 -- about = """

@@ -8,7 +8,8 @@
 -- key = ["pid", "backend_start"]
 -- labels = ["pid", "command", "relation"]
 -- sort = "-running_s"
--- compact = ["command", "relation", "phase", "pct", "running_s"]
+-- narrow = ["command", "relation", "running_s", "pct"]
+-- compact = ["command", "relation", "running_s", "pct", "phase"]
 -- empty = "no running command reports progress"
 -- about = """
 -- How far VACUUM, ANALYZE, CREATE INDEX and REINDEX, CLUSTER and VACUUM FULL, COPY (PostgreSQL 14 and later) and

@@ -7,6 +7,7 @@
 -- key = ["kind", "name", "pid"]
 -- trends = [{ column = "lag_bytes", title = "greatest lag" }, { column = "retained_bytes", title = "most retained WAL" }]
 -- labels = ["kind", "name"]
+-- narrow = ["kind", "name", "state", "lag_bytes", "lag_s"]
 -- compact = ["kind", "name", "state", "lag_bytes", "lag_s", "retained_bytes", "wal_status"]
 -- empty = "no replica, no slot"
 -- about = """

@@ -9,6 +9,7 @@
 -- key = ["usename", "queryid", "toplevel"]
 -- sort = "-share_pct"
 -- rates = ["calls", "rows", "blocks_read", "read_ms", "temp_bytes", "wal_bytes"]
+-- narrow = ["class", "usename", "share_pct", "calls", "mean_ms", "query"]
 -- compact = ["class", "usename", "share_pct", "calls", "calls_change", "mean_ms", "mean_change_ms", "sd_ms", "rows_per_call", "blocks_read", "temp_bytes", "wal_bytes", "query"]
 -- empty = "no statement has ended since the statistics began"
 -- about = """

@@ -6,6 +6,7 @@
 -- needs = ["htap.stream_state", "htap.stream_offset", "htap.stream_progress", "htap.stream_pause", "htap.dead_letter", "htap.outbox", "htap.stream_slot"]
 -- remedy = "htap-top init"
 -- key = ["stage", "name"]
+-- narrow = ["stage", "name", "state", "since_s", "rate", "lag_rows", "lag_ms", "error"]
 -- compact = ["stage", "name", "state", "since_s", "rate", "lag_rows", "lag_ms", "fresh_p50_ms", "fresh_p99_ms", "watermark_s", "dead_letters", "late_events", "duplicates", "error"]
 -- empty = "nothing is streamed: no row in the outbox, no relay, no aggregator (htap-top help stream)"
 -- about = """

@@ -7,7 +7,8 @@
 -- key = ["relid"]
 -- labels = ["relation"]
 -- sort = "-heap_blks_hit"
--- compact = ["relation", "size_bytes", "seq_tup_read", "idx_scan", "n_tup_upd", "hint"]
+-- narrow = ["relation", "heap_blks_hit", "size_bytes", "seq_tup_read", "hint"]
+-- compact = ["relation", "heap_blks_hit", "size_bytes", "seq_tup_read", "idx_scan", "n_tup_upd", "hint"]
 -- rates = ["seq_scan", "seq_tup_read", "idx_scan", "n_tup_ins", "n_tup_upd", "n_tup_del", "n_tup_hot_upd", "heap_blks_read", "heap_blks_hit"]
 -- empty = "this database has no tables of its own"
 -- about = """

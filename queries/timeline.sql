@@ -10,17 +10,17 @@
 -- labels = ["lane", "name", "pid"]
 -- empty = "nothing has gone on in this time that has a lane"
 -- about = """
--- One time axis for the last 2, 15 or 60 minutes: active sessions by class or by what they wait for, against the
+-- One time axis for the last 2, 5, 15 or 60 minutes: active sessions by class or by what they wait for, against the
 -- processors if they are known; the OLTP p99 with its target; transactions per second and OLAP answers; and in lanes
 -- below what went on, from when to when.
 --
 -- Bars begin when the server says that the statement or transaction began. They end in the middle between the last
 -- sample that shows them and the next. Statements and idle transactions are there from 5 s on, lock queues from 1 s,
--- refreshes and maintenance from 0.2 s. A checkpoint is known for sure when it has ended.
+-- refreshes and maintenance from 0.2 s. A checkpoint is known for sure when it has ended, and to the second.
 -- Cost: none on the server; it has no statement of its own, but is made of what Queries, Views, WAL and OLTP answer.
 -- Blind spot: what begins and ends between two samples is never seen. At most 1,500 bars are kept. Before PostgreSQL
--- 14 a lock queue begins with the statement that waits. Actions of ours are known only to the dashboard that took them:
--- a recording does not hold them.
+-- 14 a lock queue begins with the statement that waits. Actions are those of this dashboard, or in a replay of the one
+-- that recorded; actions of others are not known.
 -- """
 --
 -- [columns.lane]

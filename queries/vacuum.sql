@@ -7,6 +7,7 @@
 -- key = ["relid"]
 -- labels = ["relation"]
 -- counters = ["vacuums"]
+-- narrow = ["relation", "due", "n_dead", "last_autovacuum_s"]
 -- compact = ["relation", "due", "n_dead", "last_autovacuum_s", "frozen_pct", "running"]
 -- empty = "this database has no tables of its own"
 -- about = """

@@ -8,6 +8,7 @@
 -- trends = [{ column = "fresh_s", title = "stalest" }]
 -- labels = ["view"]
 -- counters = ["tup_changes"]
+-- narrow = ["view", "fresh_s", "target_s", "last_s", "state"]
 -- compact = ["view", "mode", "fresh_s", "target_s", "last_s", "rows", "size_bytes", "state"]
 -- empty = "this database has no materialized view"
 -- about = """

@@ -5,6 +5,7 @@
 -- letter = "e"
 -- sampling = { crowded = "only_shown" }
 -- key = ["class", "wait"]
+-- narrow = ["class", "wait", "share_pct", "sessions", "minute"]
 -- compact = ["class", "wait", "share_pct", "sessions", "minute", "query"]
 -- empty = "no session has worked in the last minute"
 -- about = """

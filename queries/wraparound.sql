@@ -6,7 +6,8 @@
 -- sampling = { rests_on = ["database"], background = "60s" }
 -- key = ["datname"]
 -- sort = "-pct"
--- compact = ["datname", "frozen_age", "mxid_age", "xid_left", "left_s", "pct"]
+-- narrow = ["datname", "pct", "left_s"]
+-- compact = ["datname", "pct", "left_s", "xid_left", "frozen_age", "mxid_age"]
 -- about = """
 -- How far each database is from the point where the server refuses to give out transaction ids or multixacts: the
 -- oldest database stops them all. The Vacuum panel shows which tables hold it back.

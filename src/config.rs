@@ -9,7 +9,7 @@ pub mod servers;
 pub use charts::Charts;
 pub use guard::{Guard, GuardAction, GuardMode, GuardRule, GuardState};
 pub use notify::{Notify, TerminalNotice};
-pub use panel::PanelConfig;
+pub use panel::{PanelConfig, Profile};
 
 use crate::format::duration::{
     deserialize as duration, maybe as maybe_duration, parse as parse_duration,
@@ -35,6 +35,8 @@ pub struct Config {
     pub theme: String,
     /// Characters that the timeline is drawn with.
     pub charts: Charts,
+    /// How many columns of all panels are shown; by the size of the screen if not set.
+    pub profile: Option<Profile>,
     /// Switch off all actions: no session that could act is ever opened.
     pub read_only: bool,
     /// Targets of figures.
@@ -74,6 +76,7 @@ impl Default for Config {
             interval: Duration::from_secs(1),
             theme: "dark".into(),
             charts: Charts::default(),
+            profile: None,
             read_only: false,
             targets: Targets::default(),
             freshness: BTreeMap::new(),

@@ -3,6 +3,7 @@
 pub mod action;
 pub mod audit;
 mod cell;
+pub mod choices;
 pub(crate) mod chunks;
 pub mod compare;
 pub mod course;

@@ -28,6 +28,8 @@
 //!   `refreshing`), actions without a key (`guarding`, by the rules in [`dashboard::guard`]).
 //! - [`dashboard::compare`]: the moment marked (`Baseline`), two periods, and their changes by weight; `model/comparing` keeps the
 //!   mark, `commands/compare` compares two recordings.
+//! - [`dashboard::choices`]: columns chosen on the screen (`model/choosing`), and the file that keeps them; `feed/columns` decides
+//!   which columns a table shows, `runtime/keeping` writes the file on a thread of its own.
 //! - [`dashboard::view`], [`dashboard::widgets`], [`dashboard::theme`]: read the model and write cells.
 //!   [`dashboard::model::layout`] computes the areas of the screen for them and for the model (pages, mouse).
 //! - [`dashboard::incident`]: the report of an incident, made from a copy of the model without literals. `view/picture` draws a

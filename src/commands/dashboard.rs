@@ -5,12 +5,13 @@ use super::servers::{self, Choice};
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, env};
 use crate::config::{self, Config};
 use crate::dashboard::audit::Audit;
+use crate::dashboard::choices::Choices;
 use crate::dashboard::incident;
 use crate::dashboard::model::Start;
 use crate::dashboard::panels::spec::Spec;
 use crate::dashboard::panels::{self, own};
 use crate::dashboard::runtime::ring::Place as RecordingPlace;
-use crate::dashboard::runtime::{self, Ended, Ending, TerminalSession, Watch};
+use crate::dashboard::runtime::{self, Ended, Ending, Places, TerminalSession, Watch};
 use crate::dashboard::theme::Theme;
 use crate::text::Clean;
 use clap::Args;
@@ -84,6 +85,7 @@ pub(super) struct Prepared {
     pub(super) start: Start,
     pub(super) themes: Vec<Theme>,
     audit: Audit,
+    choices: Choices,
 }
 
 impl Prepared {
@@ -101,6 +103,12 @@ impl Prepared {
         let themes = themes(&folder, &wanted, &mut complaints)?;
         let (own_panels, refused) = own_panels(&config, look.config.as_deref(), &folder)?;
         complaints.extend(refused);
+        let mut choices = Choices::default();
+        if !demo {
+            let (kept, unusable) = Choices::read(&columns());
+            choices = kept;
+            complaints.extend(unusable);
+        }
         let built_in = panels::built_in().map_err(|why| Failure::new(FAILURE, why))?;
         let audit = audit(&config);
         let start = Start {
@@ -122,6 +130,7 @@ impl Prepared {
             start,
             themes,
             audit,
+            choices,
         })
     }
 
@@ -130,14 +139,14 @@ impl Prepared {
         terminal: TerminalSession,
         choices: Vec<Choice>,
     ) -> Result<(), Failure> {
-        let (count, reports) = (choices.len(), self.reports());
+        let (count, places) = (choices.len(), self.places());
         let watched = (1..).zip(choices);
         let mut watched = watched.map(|(number, choice)| self.watch(choice, (number, count)));
         let first = watched
             .next()
             .ok_or_else(|| Failure::new(USAGE, "no server is named"))?;
         let others = watched.collect();
-        let ending = Box::pin(runtime::run(terminal, self.themes, first, others, reports));
+        let ending = Box::pin(runtime::run(terminal, self.themes, first, others, places));
         ended(ending.await?)
     }
 
@@ -146,6 +155,15 @@ impl Prepared {
         incident::Place {
             folder: config::state_folder(&env).join("reports"),
             audit: self.audit.path.clone(),
+        }
+    }
+
+    /// Returns what the screen keeps in files. The demo leaves nothing behind and takes nothing over.
+    pub(super) fn places(&self) -> Places {
+        Places {
+            reports: self.reports(),
+            columns: (!self.start.demo).then(columns),
+            choices: self.choices.clone(),
         }
     }
 
@@ -173,6 +191,11 @@ impl Prepared {
             start,
         }
     }
+}
+
+/// Returns the file of columns chosen on the screen.
+fn columns() -> PathBuf {
+    config::state_folder(&env).join("columns.json")
 }
 
 /// Returns the folder of the recordings that dashboards make automatically.

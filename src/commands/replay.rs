@@ -77,8 +77,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         .ok_or_else(|| Failure::new(USAGE, format!("{}: it is empty", first.display())))?;
     block_on(async {
         let terminal = TerminalSession::set()?;
-        let reports = prepared.reports();
-        ended(runtime::replay(terminal, timeline, prepared.themes, reports, torn).await?)
+        let places = prepared.places();
+        ended(runtime::replay(terminal, timeline, prepared.themes, places, torn).await?)
     })
 }
 

@@ -1,8 +1,34 @@
 //! Settings of a panel.
 
 use crate::format::duration::maybe as maybe_duration;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// How many columns of a panel are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// What a row is, what it is sorted by, and little else.
+    Narrow,
+    /// Those of the Overview.
+    Usual,
+    /// All.
+    Wide,
+}
+
+impl Profile {
+    /// All profiles.
+    pub const ALL: [Self; 3] = [Self::Narrow, Self::Usual, Self::Wide];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Narrow => "narrow",
+            Self::Usual => "usual",
+            Self::Wide => "wide",
+        }
+    }
+}
 
 /// Settings of a panel.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -17,6 +43,8 @@ pub struct PanelConfig {
     pub columns: Vec<String>,
     /// Columns not shown. Scripts get them nevertheless.
     pub hide: Vec<String>,
+    /// How many columns are shown.
+    pub profile: Option<Profile>,
     /// Initial sort column, with a leading `-` for descending.
     pub sort: String,
 }

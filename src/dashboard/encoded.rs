@@ -55,14 +55,14 @@ pub enum About {
 }
 
 impl About {
-    /// Returns `None` for an event that is not recorded: what the user did and its outcome.
+    /// Returns `None` for an event that is not recorded: the user's keys, and what only the dashboard that acts needs.
     fn of(event: &Event) -> Option<Self> {
         match event {
             Event::Ticked { now, .. } => Some(Self::Tick(*now)),
             Event::Paced(interval_ms) => Some(Self::Paced(*interval_ms)),
             Event::Background(_) => Some(Self::Background),
             Event::CanaryTimed { .. } => Some(Self::Timed),
-            Event::Warned(_) => Some(Self::Other),
+            Event::Warned(_) | Event::Acted(_) => Some(Self::Other),
             Event::Reported(report) => Some(match report {
                 Report::Opened { session, .. } => Self::Opened(*session),
                 Report::Lost { session, .. } => Self::Lost(*session),
@@ -82,7 +82,7 @@ impl About {
     }
 }
 
-/// Returns true if an event is recorded: it came from outside, not from the user.
+/// Returns true if an event is recorded: it came from outside, or says what was done.
 pub fn is_recorded(event: &Event) -> bool {
     About::of(event).is_some()
 }

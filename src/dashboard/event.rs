@@ -2,7 +2,8 @@
 
 pub use crate::keys::Key;
 
-use super::action::{Action, ActionId, Outcome};
+use super::action::{Action, ActionId, Grade, Outcome};
+use super::choices::Choice;
 use super::notice::Notice;
 use crate::explain::{Explained, Whose};
 use crate::host::local::Wanted;
@@ -11,6 +12,7 @@ use crate::pg::canary::Pace;
 use crate::pg::sampler::Report;
 use crate::text::Clean;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A point in time, passed to the model, which never reads a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,6 +46,35 @@ pub enum Mouse {
 pub struct OwnCost {
     /// Processor time used so far, user and system, in milliseconds.
     pub cpu_ms: f64,
+}
+
+/// An action of this program that has ended, in words and without data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Acted {
+    /// Its number.
+    pub id: ActionId,
+    /// What was done, such as `cancel pid 812 (checkout)`.
+    pub what: Clean,
+    /// Milliseconds that it took.
+    pub took_ms: u64,
+    /// Grade of its outcome.
+    pub grade: Grade,
+    /// Its outcome.
+    pub outcome: Clean,
+}
+
+impl Acted {
+    /// Describes an action that took this long.
+    pub fn of(id: ActionId, action: &Action, outcome: &Outcome, took: Duration) -> Self {
+        let (grade, outcome) = outcome.masked().describe();
+        Self {
+            id,
+            what: Clean::from(action.describe()),
+            took_ms: took.as_millis() as u64,
+            grade,
+            outcome: Clean::from(outcome),
+        }
+    }
 }
 
 /// An event.
@@ -94,6 +125,8 @@ pub enum Event {
         /// Its outcome.
         outcome: Outcome,
     },
+    /// The same in words. Recorded so that a replay shows what was done.
+    Acted(Acted),
     /// A statement was planned, or planning failed.
     Explained {
         /// Number of the request.
@@ -185,6 +218,13 @@ pub enum Effect {
     WriteReport {
         /// True for the past.
         past: bool,
+    },
+    /// Keep the columns chosen for a panel until the next run; `None` forgets them.
+    KeepColumns {
+        /// Name of the panel.
+        panel: String,
+        /// What is chosen.
+        choice: Option<Choice>,
     },
     /// Tell somebody that a danger has begun or ended.
     Notify(Notice),

@@ -1,12 +1,18 @@
 //! A feed: a panel's statement with its last answer and the user's cursor.
 
+mod columns;
+mod needed;
+
+pub use columns::{Chosen, Room};
+pub use needed::Needed;
+
+use super::choices::Choice;
 use super::event::Moment;
 use super::panels::parts::Forbidden;
 use super::panels::rates;
-use super::panels::spec::{Front, Pool, Spec};
+use super::panels::spec::{Pool, Spec};
 use super::rows::Panel;
 use super::trend::{self, Trend};
-use crate::config::PanelConfig;
 use crate::dashboard::cell;
 use crate::keys::{Key, Keymap};
 use crate::pg::{PgError, Table, Value, shared};
@@ -55,19 +61,12 @@ pub struct Feed {
     pub rates: rates::Memory,
     /// The course of the figures that the panel file lists.
     pub trends: Vec<Trend>,
-    /// Columns that the configuration puts first, and those that it hides.
+    /// Rows that it has needed lately.
+    pub needed: Needed,
+    /// What the configuration says about its columns.
     pub chosen: Chosen,
     /// Selection, order and filter.
     pub cursor: Cursor,
-}
-
-/// What the configuration says about a panel's columns.
-#[derive(Clone, Debug, Default)]
-pub struct Chosen {
-    /// Shown first; empty: those of the panel file.
-    first: Vec<String>,
-    /// Not shown.
-    hidden: Vec<String>,
 }
 
 /// What a statement is about.
@@ -128,6 +127,8 @@ pub struct Cursor {
     pub sort: Option<(Box<str>, bool)>,
     /// Filter that rows must match.
     pub filter: Option<Filter>,
+    /// Columns chosen on the screen.
+    pub choice: Option<Arc<Choice>>,
     /// Identities of tagged rows.
     pub tagged: HashSet<Vec<Box<str>>>,
     /// Identity of the selected row, so that it stays selected when rows move.
@@ -210,6 +211,7 @@ impl Feed {
             raw: Table::default(),
             rates: rates::Memory::default(),
             trends: Vec::new(),
+            needed: Needed::default(),
             chosen: Chosen::default(),
             cursor,
         };
@@ -309,8 +311,9 @@ impl Feed {
         self.arrange();
     }
 
-    /// Notes what has become of the figures whose course is kept.
+    /// Notes what has become of the figures whose course is kept, and the rows needed.
     pub fn follow(&mut self, now: Moment) {
+        self.needed.note(self.table.rows.len(), now.mono_ms);
         let Self {
             spec,
             table,
@@ -375,44 +378,6 @@ impl Feed {
         {
             self.cursor.tagged.insert(identity);
         }
-    }
-
-    /// Sets what the configuration says about its columns, if it says anything.
-    pub fn choose(&mut self, panel: Option<&PanelConfig>) {
-        let Some(panel) = panel else { return };
-        self.chosen = Chosen {
-            first: panel.columns.clone(),
-            hidden: panel.hide.clone(),
-        };
-        if !panel.sort.is_empty() {
-            self.cursor.sort = sort_order(&panel.sort);
-        }
-    }
-
-    /// Columns shown in this feed's table: the compact ones, or all that are not hidden.
-    pub fn columns(&self, compact: bool) -> Vec<String> {
-        let Front {
-            compact: usual,
-            columns,
-            ..
-        } = &self.spec.front;
-        let Chosen { first, hidden } = &self.chosen;
-        let first = if first.is_empty() { usual } else { first };
-        // Some columns are there only at times: those of changes since a moment marked.
-        let known = first
-            .iter()
-            .filter(|name| self.table.column(name).is_some());
-        if compact && !first.is_empty() {
-            let shown = known.filter(|name| !hidden.contains(name));
-            return shown.cloned().collect();
-        }
-        let rest = self.table.columns.iter().map(ToString::to_string);
-        let rest = rest.filter(|name| !first.contains(name));
-        let is_hidden = |name: &String| {
-            hidden.contains(name) || columns.get(name).is_some_and(|column| column.hidden)
-        };
-        let all = known.cloned().chain(rest);
-        all.filter(|name| !is_hidden(name)).collect()
     }
 }
 

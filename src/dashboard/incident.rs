@@ -118,6 +118,7 @@ impl Incident {
         model.become_past();
         model.mask();
         model.screen = Screen::Overview;
+        model.list_bars_of((BEFORE_S * 1000.0) as i64);
         for feed in &mut model.feeds {
             feed.cursor.filter = None;
             feed.arrange();

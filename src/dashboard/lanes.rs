@@ -230,6 +230,23 @@ impl Lanes {
         self.see(key, at_ms, Some(at_ms), || name.to_owned());
     }
 
+    /// Takes in an action that began and ended at these times; returns false if its end is known.
+    pub fn acted(
+        &mut self,
+        number: u32,
+        (name, outcome): (&str, &str),
+        (start_ms, end_ms): (i64, i64),
+    ) -> bool {
+        let since = number.to_string();
+        let ended = |bar: &Arc<Bar>| bar.lane == Lane::Action && *bar.since == *since;
+        if self.closed.iter().any(ended) {
+            return false;
+        }
+        self.began(number, name, start_ms);
+        self.ended(number, outcome, end_ms);
+        true
+    }
+
     /// Takes in that an action of this program ended.
     pub fn ended(&mut self, number: u32, outcome: &str, at_ms: i64) {
         let number = number.to_string();

@@ -109,6 +109,11 @@ impl Loads {
         }
     }
 
+    /// Returns the oldest entry.
+    pub fn first(&self) -> Option<Load> {
+        self.0.iter().next()
+    }
+
     /// Returns the newest entry.
     pub fn last(&self) -> Option<Load> {
         self.0.iter().next_back()

@@ -4,6 +4,7 @@
 //! file or environment.
 
 mod acting;
+mod choosing;
 mod comparing;
 mod deriving;
 mod detail;
@@ -34,8 +35,9 @@ mod typing;
 
 use memory::Memory;
 
+pub use choosing::ColumnLine;
 pub use guarding::Guarding;
-pub use popup::{Confirm, Detail, Plan, Popup, Watched};
+pub use popup::{Chooser, Confirm, Detail, Plan, Popup, Watched};
 pub use state::{
     Link, LogLine, PlaybackPosition, Running, SampleScope, Screen, Start, TimelineView, ViewState,
 };
@@ -169,7 +171,7 @@ impl Model {
         for feed in &mut feeds {
             feed.bind(&config.keys);
             let panel = config.panels.get(&feed.spec.name);
-            feed.choose(panel);
+            feed.choose(panel, config.profile);
         }
         let mut model = Self {
             classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()),
@@ -251,6 +253,10 @@ impl Model {
                 Vec::new()
             }
             Event::ActionEnded { id, outcome } => self.ended(id, &outcome),
+            Event::Acted(acted) => {
+                self.acted(&acted);
+                Vec::new()
+            }
             Event::Explained { id, outcome } => {
                 self.explained(id, outcome);
                 Vec::new()

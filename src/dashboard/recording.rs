@@ -20,8 +20,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the format, incremented if older programs can no longer read it.
-const VERSION: u32 = 2;
-/// Version of the recording of a server that was never in the background: earlier programs can read it.
+const VERSION: u32 = 3;
+/// Versions of recordings that hold no actions, as nobody could act: earlier programs can read them. Version 1 also knows no
+/// server in the background.
+const WITHOUT_ACTIONS: u32 = 2;
 const ALONE: u32 = 1;
 /// Compression level: tables change little within a second, so that higher levels save little more.
 const LEVEL: i32 = 3;
@@ -58,7 +60,8 @@ impl Header {
         let feeds = model.feeds.iter();
         Self {
             htap_top_recording: match model.start.server {
-                Some(_) => VERSION,
+                _ if !model.config.read_only => VERSION,
+                Some(_) => WITHOUT_ACTIONS,
                 None => ALONE,
             },
             program: env!("CARGO_PKG_VERSION").to_owned(),

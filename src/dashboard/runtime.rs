@@ -8,6 +8,7 @@ mod effects;
 pub mod headless;
 mod hosting;
 pub(crate) mod http;
+mod keeping;
 mod logged;
 mod notifying;
 mod planning;
@@ -21,6 +22,7 @@ mod watched;
 mod writer;
 
 use super::audit::Audit;
+use super::choices::Choices;
 use super::event::{Event, FeedId};
 use super::incident;
 use super::model::{Model, Start};
@@ -37,12 +39,14 @@ use app::App;
 use clock::{Clock, wall_clock};
 use effects::EffectRunner;
 use futures_util::future::join_all;
+use keeping::Keeper;
 use notifying::Notifier;
 use reports::Reporter;
 use ring::Ring;
 use signals::{SignalEvent, Signals};
 use source::{EventSource, Runners};
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, channel};
 use watched::{Server, Servers};
@@ -181,21 +185,32 @@ impl Watch {
     }
 }
 
+/// What a screen keeps in files, whatever it shows.
+pub struct Places {
+    /// Where reports of incidents are written.
+    pub reports: incident::Place,
+    /// The file of columns chosen; nothing is kept without one.
+    pub columns: Option<PathBuf>,
+    /// The columns chosen in earlier runs.
+    pub choices: Choices,
+}
+
 /// Runs the dashboard until the user quits. The first server is shown at first.
 pub async fn run(
     terminal: TerminalSession,
     themes: Vec<Theme>,
     first: Watch,
     others: Vec<Watch>,
-    reports: incident::Place,
+    places: Places,
 ) -> io::Result<Ended> {
     let (first, runner) = first.begin(1);
     let others = (2..).zip(others);
     let (others, mut runners): (Vec<Server>, Vec<EffectRunner>) =
         others.map(|(number, watch)| watch.begin(number)).unzip();
     runners.insert(0, runner);
-    let servers = Servers::new(first, others);
-    event_loop(terminal, servers, (themes, reports), runners).await
+    let mut servers = Servers::new(first, others);
+    servers.take_choices(&places.choices);
+    event_loop(terminal, servers, (themes, places), runners).await
 }
 
 /// Replays a recording until the user quits.
@@ -203,7 +218,7 @@ pub async fn replay(
     terminal: TerminalSession,
     mut timeline: Timeline,
     themes: Vec<Theme>,
-    reports: incident::Place,
+    places: Places,
     torn: Option<String>,
 ) -> io::Result<Ended> {
     if let Some(why) = torn {
@@ -217,8 +232,9 @@ pub async fn replay(
         recorder: None,
         connected: false,
     };
-    let servers = Servers::new(recorded, Vec::new());
-    let mut ended = event_loop(terminal, servers, (themes, reports), Vec::new()).await?;
+    let mut servers = Servers::new(recorded, Vec::new());
+    servers.take_choices(&places.choices);
+    let mut ended = event_loop(terminal, servers, (themes, places), Vec::new()).await?;
     if ended.ending == Ending::NeverConnected {
         ended.ending = Ending::Quit;
     }
@@ -228,7 +244,7 @@ pub async fn replay(
 async fn event_loop(
     terminal: TerminalSession,
     servers: Servers,
-    (themes, reports): (Vec<Theme>, incident::Place),
+    (themes, places): (Vec<Theme>, Places),
     runners: Vec<EffectRunner>,
 ) -> io::Result<Ended> {
     let TerminalSession {
@@ -243,7 +259,8 @@ async fn event_loop(
         servers,
         themes: themes.iter().map(|theme| theme.adapt(depth)).collect(),
         notifier: Notifier::new(tell.clone()),
-        reporter: Reporter::new(reports, themes, tell),
+        keeper: Keeper::new(places.columns, tell.clone()),
+        reporter: Reporter::new(places.reports, themes, tell),
         drawn: None,
         due: None,
         live: false,
@@ -263,6 +280,7 @@ async fn event_loop(
         screen,
         servers,
         reporter,
+        keeper,
         ..
     } = app;
     // The terminal is restored first.
@@ -277,11 +295,13 @@ async fn event_loop(
     let recorders = recorders.filter_map(|server| server.recorder);
     let unrecorded = join_all(recorders.map(|recorder| async { recorder.end().await.err() }));
     let unaudited = join_all(source.runners.all.into_iter().map(EffectRunner::end));
-    let (unaudited, unrecorded, unreported) = tokio::join!(unaudited, unrecorded, reporter.end());
+    let (unaudited, unrecorded, unreported, unkept) =
+        tokio::join!(unaudited, unrecorded, reporter.end(), keeper.end());
     Ok(Ended {
         ending: ran?.unwrap_or(quit),
         unwritten: (unaudited.into_iter().chain(unrecorded).flatten())
             .chain(unreported)
+            .chain(unkept)
             .collect(),
     })
 }

@@ -3,6 +3,7 @@
 //! The live model goes on while somebody looks at the past. A replay has no live model: it shows a tape.
 
 use super::action::Grade;
+use super::choices::Choice;
 use super::course::Course;
 use super::encoded::Encoded;
 use super::event::{Effect, Event, Moment, Travel};
@@ -104,11 +105,28 @@ impl Timeline {
             let before = before.shown();
             (before.size, before.theme, before.mouse)
         };
-        let now = self.past.as_mut().map(|past| &mut past.model);
-        for model in now.into_iter().chain([&mut *self.main]) {
+        for model in self.models() {
             (model.size, model.theme, model.mouse) = (size, theme, mouse);
             model.dirty = true;
         }
+        let before = before.shown();
+        self.take_choices(|panel| {
+            let id = before.feed_named(panel)?;
+            before.feed(id)?.cursor.choice.as_ref()
+        });
+    }
+
+    /// Takes in columns chosen in an earlier run, or on another server.
+    pub fn take_choices<'a>(&mut self, of: impl Fn(&str) -> Option<&'a Arc<Choice>>) {
+        for model in self.models() {
+            model.take_choices(&of);
+        }
+    }
+
+    /// The live model, and the one of the past that is shown.
+    fn models(&mut self) -> impl Iterator<Item = &mut Model> {
+        let past = self.past.as_mut().map(|past| &mut past.model);
+        past.into_iter().chain([&mut *self.main])
     }
 
     /// Takes an event in; what is wanted now comes back.
@@ -161,6 +179,7 @@ impl Timeline {
                 | Effect::Copy(_)
                 | Effect::CaptureMouse(_)
                 | Effect::WriteReport { .. }
+                | Effect::KeepColumns { .. }
                 | Effect::Notify(_)
                 | Effect::Show(_)
                 | Effect::Suspend => {

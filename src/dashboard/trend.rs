@@ -11,7 +11,7 @@ const APART_MS: u64 = 2_000;
 /// Longest time between two points that a line connects, as a multiple of the usual one.
 const GAP: u64 = 3;
 /// Spans of time that a chart may cover, in milliseconds.
-const SPANS_MS: [u64; 3] = [2 * 60_000, 15 * 60_000, 60 * 60_000];
+pub(crate) const SPANS_MS: [u64; 4] = [2 * 60_000, 5 * 60_000, 15 * 60_000, 60 * 60_000];
 
 /// A figure whose course over time is drawn in full screen, in the space that the rows leave.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -1,5 +1,6 @@
 //! Drawing of the screen: reads the model and writes cells, never changes the model.
 
+mod chooser;
 mod dense;
 mod header;
 mod panel;
@@ -90,6 +91,7 @@ fn draw(model: &Model, theme: &Theme, buf: &mut Buffer) {
         let scroll = scroll.min(popup.max_scroll(area));
         widgets::Popup { scroll, ..popup }.render(area, buf);
     }
+    chooser::draw(model, theme, buf);
 }
 
 /// Draws the start screen of the demo: the engine's progress before there is any data.

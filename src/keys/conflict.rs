@@ -25,9 +25,17 @@ impl Claim<'_> {
         };
         let context = |claim: &Self| claim.row.map(|row| row.context);
         let list = |claim: &Self| claim.section == Section::List;
+        let in_chooser = |claim: &Self| {
+            claim
+                .row
+                .is_some_and(|row| row.context == Context::Columns || row.command.is_for_chooser())
+        };
         match (context(self), context(other)) {
             _ if list(self) || list(other) => list(self) && list(other),
             (Some(Context::Everywhere), _) | (_, Some(Context::Everywhere)) => true,
+            (Some(Context::Columns), _) | (_, Some(Context::Columns)) => {
+                in_chooser(self) && in_chooser(other)
+            }
             (Some(a), Some(b)) => a == b,
             _ => of_screen(self) && of_screen(other),
         }

@@ -14,6 +14,8 @@ pub enum Place {
     Screen,
     /// A confirmation is open.
     Question,
+    /// The chooser of columns is open.
+    Columns,
     /// A filter or a number is edited.
     Editing,
 }
@@ -66,14 +68,17 @@ impl Default for Keymap {
 impl Keymap {
     /// Returns the command of `key` at this place, if any.
     pub fn command(&self, place: Place, key: Key) -> Option<Command> {
-        let fits = |context| match context {
-            Context::Everywhere => place == Place::Screen || !key.types(),
-            Context::Screen => place == Place::Screen,
+        let fits = |row: &Row| match row.context {
+            Context::Everywhere => matches!(place, Place::Screen | Place::Columns) || !key.types(),
+            Context::Screen => {
+                place == Place::Screen || place == Place::Columns && row.command.is_for_chooser()
+            }
             Context::Question => place == Place::Question,
+            Context::Columns => place == Place::Columns,
             Context::Editing => place == Place::Editing,
         };
         let mut rows = ROWS.iter().zip(self.commands.iter());
-        let found = rows.find(|(row, bound)| fits(row.context) && bound.keys.contains(&key));
+        let found = rows.find(|(row, bound)| fits(row) && bound.keys.contains(&key));
         found.map(|(row, _)| row.command)
     }
 

@@ -17,6 +17,8 @@ pub enum Context {
     Screen,
     /// While a question before an action is open.
     Question,
+    /// While the chooser of columns is open, besides the keys that scroll and close it.
+    Columns,
     /// While a filter, or the number that a question asks for, is typed.
     Editing,
 }
@@ -123,10 +125,12 @@ commands! {
         "sort by the next column to the left";
     Screen ReverseSort "reverse_sort" [Char('I')] ""
         "reverse the order; press again for worst first";
+    Screen Columns "columns" [Char('f')] ""
+        "choose the columns of the focused panel: which are shown, in which order, sorted by which";
     Screen Tag "tag" [Char('T')] ""
         "tag or untag the selected backend, for {cancel} and {terminate} on several";
     Screen TimelineSpan "timeline_span" [Char('z')] ""
-        "Timeline: the last 2, 15 or 60 minutes";
+        "Timeline: the last 2, 5, 15 or 60 minutes";
     Screen TimelineSplit "timeline_split" [Char('v')] ""
         "Timeline: active sessions by class, or by what they wait for";
     Screen Pause "pause" [Char(' ')] "pause"
@@ -173,6 +177,18 @@ commands! {
         "quit";
     Question Confirm "confirm" [Char('y')] ""
         "before an action: yes; any other key: no";
+    Columns ShowColumn "show_column" [Char(' '), Enter] ""
+        "while choosing columns: show or hide the selected one";
+    Columns ColumnLeft "column_left" [Left] ""
+        "while choosing columns: move the selected one to the left";
+    Columns ColumnRight "column_right" [Right] ""
+        "while choosing columns: move the selected one to the right";
+    Columns SortByColumn "sort_by_column" [Char('s')] ""
+        "while choosing columns: sort by the selected one; press again to reverse";
+    Columns NextProfile "next_profile" [Char('p')] ""
+        "while choosing columns: narrow, usual, wide, and back";
+    Columns ResetColumns "reset_columns" [Char('r')] ""
+        "while choosing columns: forget what was chosen for this panel";
     Editing Accept "accept" [Enter] ""
         "while typing: done";
     Editing Discard "discard" [Esc] ""
@@ -216,6 +232,11 @@ impl Command {
             self,
             Self::Servers | Self::NextServer | Self::PreviousServer
         )
+    }
+
+    /// Returns true if its keys work in the chooser of columns, too.
+    pub fn is_for_chooser(self) -> bool {
+        self.is_for_popups() || self == Self::Columns
     }
 
     /// Returns true if it scrolls or closes a popup.

@@ -185,7 +185,12 @@ fn one_key_reports_a_lock_queue_and_a_replay_reports_the_same() {
 fn assert_replayed(state: &Path, pids: [i64; 3]) {
     let (path, error) = text(&replay(state, &["--report"]).output().unwrap());
     assert!(path.contains("/reports/20"), "{path}{error}");
-    assert_told(&fs::read_to_string(&path).unwrap(), pids);
+    let report = fs::read_to_string(&path).unwrap();
+    assert_told(&report, pids);
+    let went_on = section(&report, "What went on");
+    for words in ["lock queue", "2 wait for ", "trouble"] {
+        assert!(went_on.contains(words), "{words} is not in:{went_on}");
+    }
     let troubles = text(&replay(state, &["--troubles"]).output().unwrap()).0;
     let began = troubles.get(..26).unwrap();
     let at = replay(state, &["--report", "--at", began])

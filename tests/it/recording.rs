@@ -3,9 +3,11 @@
 
 use super::board::{activity, facts, table, trouble};
 use htap_top::config::Config;
+use htap_top::dashboard::action::{Action, ActionId, Outcome};
 use htap_top::dashboard::encoded::Encoded;
-use htap_top::dashboard::event::{Event, Moment, OwnCost};
+use htap_top::dashboard::event::{Acted, Event, Moment, OwnCost};
 use htap_top::dashboard::incident::{self, Incident};
+use htap_top::dashboard::lanes::Lane;
 use htap_top::dashboard::model::{Model, Start};
 use htap_top::dashboard::panels;
 use htap_top::dashboard::recording::{self, Header, Recorder, Recording, RecordingError};
@@ -14,10 +16,11 @@ use htap_top::dashboard::tabs::Place;
 use htap_top::dashboard::theme::Theme;
 use htap_top::dashboard::timeline::Timeline;
 use htap_top::pg::sampler::{Report, SessionId};
-use htap_top::pg::{Peer, Protection, Table};
+use htap_top::pg::{Class, Peer, PgError, Protection, Table};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn start() -> Start {
     Start {
@@ -172,8 +175,16 @@ fn a_recording_of_several_servers_holds_their_time_in_the_background() {
         let header = serde_json::to_value(header).unwrap();
         header["htap_top_recording"].as_u64()
     };
+    assert_eq!(version(several.clone()), Some(3));
+    let read_only = |mut start: Start| {
+        start.config.read_only = true;
+        start
+    };
     assert_eq!(
-        (version(start()), version(several.clone())),
+        (
+            version(read_only(start())),
+            version(read_only(several.clone()))
+        ),
         (Some(1), Some(2))
     );
     let model = Model::new(several);
@@ -198,6 +209,48 @@ fn a_recording_of_several_servers_holds_their_time_in_the_background() {
         then.is_in_background()
     });
     assert_eq!(behind, [true, true, false]);
+}
+
+/// What a dashboard did is on the timeline and in the log of a replay, once, without what the server quoted.
+#[test]
+fn a_recording_holds_actions_and_their_outcomes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.htap");
+    let mut live = Model::new(start());
+    let header = Header::of(&live, true, 0);
+    let mut recorder = Recorder::begin(File::create(&path).unwrap(), &header).unwrap();
+    let (id, action) = (ActionId(1), Action::PauseRelay);
+    let mut quoted = PgError::new(Class::Statement, "duplicate key value 'planted'");
+    quoted.sqlstate = Some("23505".into());
+    let outcome = Outcome::Failed(quoted);
+    let acted = Acted::of(id, &action, &outcome, Duration::from_millis(400));
+    for event in [
+        ticked(0),
+        ticked(10_000),
+        Event::Acted(acted.clone()),
+        Event::Acted(acted),
+        ticked(20_000),
+    ] {
+        recorder.note(&Encoded::of(&event).unwrap()).unwrap();
+        let _ = live.update(event);
+    }
+    recorder.end().unwrap();
+    let mut unpacked = Vec::new();
+    zstd::stream::copy_decode(File::open(&path).unwrap(), &mut unpacked).unwrap();
+    assert!(!String::from_utf8_lossy(&unpacked).contains("planted"));
+    let replayed = read(&path).unwrap().tape.at(20_000).unwrap().model;
+    for model in [&live, &replayed] {
+        let bars = model.history.course.lanes.since(0);
+        let bars: Vec<_> = bars
+            .filter(|bar| bar.lane == Lane::Action)
+            .map(|bar| (bar.start_ms, bar.end_ms))
+            .collect();
+        assert_eq!(bars, [(9_600, Some(10_000))]);
+        let told = model.log.iter().map(|line| line.text.as_str());
+        let told: Vec<&str> = told.filter(|text| text.contains("relay")).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("pause the relay: failed"), "{told:?}");
+    }
 }
 
 #[test]
@@ -308,7 +361,7 @@ fn foreign_newer_and_hostile_files_are_told() {
     assert_eq!(said(&path), "it is not a recording of htap-top");
     packed(&path, &["{\"a\":1}"]);
     assert_eq!(said(&path), "it is not a recording of htap-top");
-    packed(&path, &["{\"htap_top_recording\":3,\"more\":true}"]);
+    packed(&path, &["{\"htap_top_recording\":4,\"more\":true}"]);
     assert!(
         said(&path).contains("use a newer htap-top"),
         "{}",

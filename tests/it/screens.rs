@@ -92,6 +92,8 @@ screens! {
     changes_80x24: changes(), 80 x 24, Whole;
     changed_bloat_120x40: states::changed("5"), 120 x 40, Whole;
     changed_statements_120x40: states::changed("ps"), 120 x 40, Whole;
+    columns_120x40: opened(trouble(), "8fjj"), 120 x 40, Popup;
+    columns_80x24: opened(trouble(), "fjjjj "), 80 x 24, Whole;
     panels_120x40: opened(usual(), "p"), 120 x 40, Popup;
     locks_120x40: locks(), 120 x 40, Body;
     locks_80x24: locks(), 80 x 24, Body;

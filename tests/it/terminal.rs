@@ -1,6 +1,7 @@
 //! The real program in a real terminal, on a real server.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
+mod columns;
 mod stalled;
 pub mod tmux;
 

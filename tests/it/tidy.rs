@@ -118,6 +118,7 @@ const WORDS: &[Word] = &[
         allowed: &[
             "src/dashboard/view",
             "src/dashboard/model/layout.rs",
+            "src/dashboard/model/layout",
             "src/dashboard/theme.rs",
             "src/dashboard/theme",
             "src/dashboard/widgets",

@@ -200,6 +200,31 @@ fn time_in_the_background_is_marked_and_shown_as_it_was() {
     assert!(timeline.main().is_in_background() && timeline.shown().playback.is_some());
 }
 
+/// The timeline begins with the span that it can fill, grows by itself, and keeps what somebody chooses.
+#[test]
+fn the_timeline_shows_the_span_that_it_can_fill() {
+    let Watched { mut timeline, .. } = watched_by(of(Config::default()), 110);
+    let span = |timeline: &Timeline| {
+        let screen = screen(timeline.shown());
+        let (_, title) = screen.split_once("Timeline · ").unwrap();
+        title.split(' ').next().unwrap_or_default().to_owned()
+    };
+    let _ = key(&mut timeline, 'H');
+    assert_eq!(span(&timeline), "2");
+    go_on(&mut timeline, 110..130);
+    assert_eq!(span(&timeline), "5");
+    // The past has the same axis.
+    let _ = key(&mut timeline, '[');
+    assert_eq!((at(&timeline), span(&timeline).as_str()), (69, "5"));
+    for chosen in ["15", "60", "2"] {
+        let _ = key(&mut timeline, 'z');
+        assert_eq!(span(&timeline), chosen);
+    }
+    let _ = key(&mut timeline, ']');
+    let _ = key(&mut timeline, ']');
+    assert_eq!(span(&timeline), "2", "chosen");
+}
+
 /// The timeline shows a moment of the past in its place, with what came before and after.
 #[test]
 fn the_moment_looked_at_is_a_cursor_on_the_timeline() {

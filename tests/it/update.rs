@@ -4,6 +4,7 @@
 mod anything;
 mod background;
 mod columns;
+mod layout;
 mod pace;
 
 use super::board::{Board, activity, facts, requests, table, trouble, views};

@@ -27,6 +27,10 @@ const BACKENDS: [&str; 10] = [
     "query_age_s",
     "query",
 ];
+/// Columns of what went on.
+const WENT_ON: [&str; 7] = [
+    "began", "lasted_s", "goes_on", "lane", "name", "class", "pid",
+];
 /// Columns of settings.
 const SETTINGS: [&str; 3] = ["name", "value", "source"];
 /// Column of the advice about a setting.
@@ -39,6 +43,8 @@ const EARLIER_S: f64 = 600.0;
 const SESSIONS: usize = 30;
 const STATEMENTS: usize = 10;
 const ROWS: usize = 10;
+/// Number of refreshes, statements, vacuums and others of the timeline.
+const BARS: usize = 60;
 /// Other panels that a report shows if they have rows at the moment.
 const OTHERS: [Panel; 9] = [
     Panel::Waits,
@@ -192,6 +198,15 @@ impl<'a> Panels<'a> {
         text + &self.table(classes, &[], usize::MAX)
     }
 
+    /// What went on in the time before, the newest first.
+    pub(super) fn timeline(&mut self) -> String {
+        let Some(feed) = self.model.feed_of(Panel::Timeline) else {
+            return "not known: the panel of the timeline is off".into();
+        };
+        let sheet = Sheet::last(self.model, feed);
+        self.table(sheet, &WENT_ON, BARS)
+    }
+
     /// Other panels that have rows.
     pub(super) fn others(&mut self) -> Vec<String> {
         let mut told = Vec::new();
@@ -261,6 +276,7 @@ mod tests {
         for (panel, names) in [
             (Panel::Activity, BACKENDS.as_slice()),
             (Panel::Settings, SETTINGS.as_slice()),
+            (Panel::Timeline, WENT_ON.as_slice()),
             (Panel::Settings, &[ADVICE]),
         ] {
             let mut specs = built_in().unwrap().iter();

@@ -55,6 +55,10 @@ impl Incident {
                 &block(&panels.oltp()),
             ],
         );
+        section(
+            "What went on in the 15 minutes before, the newest first",
+            &[&block(&panels.timeline())],
+        );
         section("Locks: who waits for whom", &[&block(&panels.locks())]);
         let sessions = [panels.sessions(), panels.statements_of_sessions()];
         let sessions = sessions.map(|text| block(&text));

@@ -4,6 +4,7 @@ use super::{Key, Lane, Lanes};
 use crate::config::WorkClass;
 use crate::dashboard::panels::classify::without_comments;
 use crate::dashboard::rows::{Row, Rows, Text, read};
+use crate::sql::mask::mask;
 use crate::text::{self, Clean};
 use std::collections::HashMap;
 
@@ -223,6 +224,8 @@ fn who(row: Backend<'_>) -> String {
 fn name(row: Backend<'_>, lane: Lane) -> String {
     let query = without_comments(row.query().shown());
     let words = || {
+        // Bars are in reports and their pictures, too, which hold no literals.
+        let query = mask(query);
         let words = query.split_whitespace().collect::<Vec<_>>().join(" ");
         text::cut(&words, QUERY_COLUMNS).into_owned()
     };
@@ -371,7 +374,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                bar(Lane::Statement, "metabase, pid 1: SELECT 1", 94_000),
+                bar(Lane::Statement, "metabase, pid 1: SELECT ?", 94_000),
                 bar(Lane::IdleInTransaction, "app, pid 3", 91_000),
                 bar(Lane::Maintenance, "autovacuum: VACUUM shop.orders", 97_000),
                 bar(Lane::Backup, "pg_basebackup", 80_000),

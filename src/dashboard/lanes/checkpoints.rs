@@ -88,7 +88,9 @@ impl Lanes {
         let took_ms = (now.took_ms - before.took_ms) as i64;
         let ago_ms = row.last_checkpoint_s().map(|ago| (ago * 1000.0) as i64);
         let ago_ms = ago_ms.filter(|_| now.began_s.is_some());
-        let start_ms = ago_ms.map_or(now.at_ms - took_ms, |ago| now.at_ms - ago);
+        // The beginning is known to the second, so that it lies half a second later on average.
+        let latest_ms = now.at_ms - took_ms;
+        let start_ms = ago_ms.map_or(latest_ms, |ago| (now.at_ms - ago + 500).min(latest_ms));
         let end_ms = (start_ms + took_ms).clamp(last_ms, now.at_ms.max(last_ms));
         self.close(Bar {
             lane: Lane::Checkpoint,
@@ -178,7 +180,7 @@ mod tests {
         at(&mut lanes, 110, [6, 1, 9_000, 840], Some(20));
         assert_eq!(told(&lanes), [("timed".into(), 100_000, None)]);
         at(&mut lanes, 115, [6, 1, 19_000, 900], Some(103));
-        assert_eq!(told(&lanes), [("timed".into(), 103_000, Some(113_000))]);
+        assert_eq!(told(&lanes), [("timed".into(), 103_500, Some(113_500))]);
     }
 
     #[test]
@@ -186,7 +188,7 @@ mod tests {
         let mut lanes = Lanes::default();
         at(&mut lanes, 100, [5, 1, 9_000, 800], Some(20));
         at(&mut lanes, 105, [5, 2, 9_500, 900], Some(102));
-        assert_eq!(told(&lanes), [("requested".into(), 102_000, Some(102_500))]);
+        assert_eq!(told(&lanes), [("requested".into(), 102_500, Some(103_000))]);
         at(&mut lanes, 110, [6, 2, 9_500, 900], Some(102));
         at(&mut lanes, 115, [7, 2, 9_500, 900], Some(102));
         assert_eq!(told(&lanes).len(), 1);
@@ -199,7 +201,7 @@ mod tests {
         at(&mut lanes, 105, [5, 1, 9_000, 800], Some(104));
         assert_eq!(told(&lanes), []);
         at(&mut lanes, 106, [5, 2, 9_014, 900], Some(104));
-        let first = ("requested".into(), 104_000, Some(105_000));
+        let first = ("requested".into(), 104_500, Some(105_000));
         assert_eq!(told(&lanes), std::slice::from_ref(&first));
         // The next begins in the same second.
         at(&mut lanes, 107, [5, 3, 9_020, 950], Some(104));

@@ -3,7 +3,7 @@
 use super::{Confirm, Model, Plan, Popup, Running};
 use crate::dashboard::action::{Action, ActionId, Backend, Grade, Outcome, WRITING_AUDIT};
 use crate::dashboard::diagnosis::blocker::Kind;
-use crate::dashboard::event::{Effect, FeedId};
+use crate::dashboard::event::{Acted, Effect, FeedId};
 use crate::dashboard::rows::{Panel, Row, Rows, Text, read};
 use crate::dashboard::wait_graph::WaitGraph;
 use crate::format;
@@ -349,6 +349,17 @@ impl Model {
         }
         let action = self.queue.pop_front()?;
         Some(self.begin(action))
+    }
+
+    /// Takes in what a dashboard did, unless it is this one and knows already.
+    pub(super) fn acted(&mut self, acted: &Acted) {
+        let now_ms = self.now_ms();
+        let start_ms = now_ms.saturating_sub_unsigned(acted.took_ms);
+        let (what, outcome) = (acted.what.as_str(), acted.outcome.as_str());
+        let lanes = &mut self.history.course.lanes;
+        if lanes.acted(acted.id.0, (what, outcome), (start_ms, now_ms)) {
+            let _ = self.note(acted.grade, &format!("{what}: {outcome}"));
+        }
     }
 
     pub(super) fn ended(&mut self, id: ActionId, outcome: &Outcome) -> Vec<Effect> {

@@ -5,7 +5,7 @@ use super::{layout, popups};
 use crate::dashboard::action::Grade;
 use crate::dashboard::cell;
 use crate::dashboard::event::{Effect, Key, Mouse, Show, Travel};
-use crate::dashboard::feed::Feed;
+use crate::dashboard::feed::{Feed, Room};
 use crate::format;
 use crate::keys::{Command, Place};
 use std::time::Duration;
@@ -31,6 +31,7 @@ impl Model {
                 self.prompt_key(command, key);
                 return Vec::new();
             }
+            (Place::Columns, _) => return self.chooser_key(command),
             (Place::Question | Place::Editing, _) => return self.confirm_key(command, key),
         }
         let list = matches!(self.popup, Some(Popup::Panels { .. }));
@@ -61,14 +62,17 @@ impl Model {
             _ if self.prompt.is_some() => Place::Editing,
             Some(Popup::Confirm(confirm)) if confirm.number.is_some() => Place::Editing,
             Some(Popup::Confirm(_)) => Place::Question,
+            Some(Popup::Columns(_)) => Place::Columns,
             _ => Place::Screen,
         }
     }
 
     /// Carries out a command.
+    #[expect(clippy::too_many_lines, reason = "an arm per command")]
     pub(super) fn command(&mut self, command: Command) -> Vec<Effect> {
         match command {
-            Command::Open | Command::Filter | Command::Tag if self.popup.is_some() => {}
+            Command::Open | Command::Filter | Command::Tag | Command::Columns
+                if self.popup.is_some() && !matches!(self.popup, Some(Popup::Columns(_))) => {}
             Command::Quit => return vec![Effect::Quit],
             Command::Suspend => return vec![Effect::Suspend],
             Command::Reconnect => return self.reconnect(),
@@ -126,9 +130,16 @@ impl Model {
             Command::SortRight => self.step_sort(1),
             Command::SortLeft => self.step_sort(-1),
             Command::ReverseSort => self.reverse_sort(),
+            Command::Columns => self.toggle_chooser(),
             Command::Tag => self.toggle_tag(),
-            // These keys mean something only while a question is open or text is typed.
-            Command::Confirm
+            // These keys mean something only while a question or the chooser is open, or text is typed.
+            Command::ShowColumn
+            | Command::ColumnLeft
+            | Command::ColumnRight
+            | Command::SortByColumn
+            | Command::NextProfile
+            | Command::ResetColumns
+            | Command::Confirm
             | Command::Accept
             | Command::Discard
             | Command::Erase
@@ -185,7 +196,7 @@ impl Model {
 
     fn scroll_columns(&mut self, step: isize) {
         self.focused(|feed| {
-            let last = feed.columns(false).len().saturating_sub(1);
+            let last = feed.columns(Room::ALL).len().saturating_sub(1);
             let columns = &mut feed.cursor.column_offset;
             *columns = columns.saturating_add_signed(step).min(last);
         });
@@ -222,6 +233,10 @@ impl Model {
 
     fn scroll_popup(&mut self, step: Step) {
         let page = usize::from(self.size.1).saturating_sub(6).max(1) as i32;
+        if let Some(Popup::Columns(_)) = self.popup {
+            self.select_column(step.rows(page));
+            return;
+        }
         let length = popups::lines(self).len();
         let Some(scroll) = self.popup.as_mut().and_then(Popup::scroll_mut) else {
             return;
@@ -235,7 +250,7 @@ impl Model {
 
     fn step_sort(&mut self, step: i32) {
         self.focused(|feed| {
-            let columns = feed.columns(false);
+            let columns = feed.columns(Room::ALL);
             let at = feed
                 .cursor
                 .sort
@@ -249,12 +264,7 @@ impl Model {
                 None => columns.len().saturating_sub(1),
             };
             if let Some(name) = columns.get(next) {
-                let numeric = feed.table.rows.iter().any(|row| {
-                    feed.table
-                        .column(name)
-                        .and_then(|column| row.get(column))
-                        .is_some_and(|cell| cell.number().is_some())
-                });
+                let numeric = feed.is_numeric(name);
                 feed.cursor.sort = Some((name.as_str().into(), numeric));
                 feed.arrange();
             }
@@ -263,14 +273,8 @@ impl Model {
 
     fn reverse_sort(&mut self) {
         self.focused(|feed| {
-            let numeric_first = feed.cursor.sort.as_ref().is_some_and(|(name, _)| {
-                let column = feed.table.column(name);
-                feed.table.rows.iter().any(|row| {
-                    column
-                        .and_then(|c| row.get(c))
-                        .is_some_and(|cell| cell.number().is_some())
-                })
-            });
+            let sort = feed.cursor.sort.as_ref();
+            let numeric_first = sort.is_some_and(|(name, _)| feed.is_numeric(name));
             feed.cursor.sort = match feed.cursor.sort.take() {
                 // After the reversed order comes the feed's own order, the worst first.
                 Some((_, descending)) if descending != numeric_first => None,

@@ -7,16 +7,28 @@ use crate::dashboard::lanes::{Bar, Lane};
 use crate::dashboard::load::Load;
 use crate::dashboard::rows::timeline::TimelineBar;
 use crate::dashboard::rows::{Panel, Rows, added, read};
+use crate::dashboard::trend::{SPANS_MS, span_ms};
 use crate::pg::{Table, Value};
 use std::cmp::Reverse;
 
-/// Minutes that the timeline can show.
-const SPANS: [u16; 3] = [2, 15, 60];
+/// The longest time that the timeline shows unless somebody chooses another, in milliseconds.
+const USUAL_MS: u64 = 15 * 60_000;
 
 impl Model {
     /// Time of the last tick, as bars have it.
     pub fn now_ms(&self) -> i64 {
         i64::try_from(self.now.mono_ms).unwrap_or(i64::MAX)
+    }
+
+    /// The time that the timeline shows, in milliseconds: as chosen, else the shortest span that holds what is known.
+    pub fn timeline_ms(&self) -> u64 {
+        let known = || {
+            let course = self.history.course.latest();
+            let first = course.loads.first()?;
+            u64::try_from(course.now_ms - first.at_ms).ok()
+        };
+        let usual = || span_ms(known().unwrap_or(0)).min(USUAL_MS);
+        self.timeline.span_ms.unwrap_or_else(usual)
     }
 
     /// Takes in the sessions of a sample, and the latencies of the moment.
@@ -63,15 +75,24 @@ impl Model {
             SampleScope::These(ids) => ids.contains(&id),
         };
         if looked_at {
-            let table = self.bars();
+            let span_ms = i64::try_from(self.timeline_ms()).unwrap_or(i64::MAX);
+            let table = self.bars(span_ms);
             self.put(id, table);
         }
     }
 
-    /// Returns a row for each bar of the time shown, the newest first.
-    fn bars(&self) -> Table {
+    /// Makes the rows of the timeline for a report, from this many milliseconds before now on.
+    pub(in crate::dashboard) fn list_bars_of(&mut self, span_ms: i64) {
+        if let Some(id) = self.id_of(Panel::Timeline) {
+            let table = self.bars(span_ms);
+            self.put(id, table);
+        }
+    }
+
+    /// Returns a row for each bar of that long before now, the newest first.
+    fn bars(&self, span_ms: i64) -> Table {
         let now_ms = self.now_ms();
-        let from_ms = now_ms - self.timeline.millis();
+        let from_ms = now_ms - span_ms;
         let mut bars: Vec<&Bar> = self.history.course.lanes.since(from_ms).collect();
         bars.sort_by_key(|bar| Reverse(bar.start_ms));
         let mut table = Table::default();
@@ -142,9 +163,10 @@ impl Model {
 
     /// Shows the next longer time on the timeline, or the shortest again.
     pub(super) fn widen_timeline(&mut self) {
-        let minutes = &mut self.timeline.minutes;
-        let longer = SPANS.iter().find(|span| *span > minutes);
-        *minutes = longer.or(SPANS.first()).copied().unwrap_or(*minutes);
+        let shown = self.timeline_ms();
+        let longer = SPANS_MS.into_iter().find(|span| *span > shown);
+        let [shortest, ..] = SPANS_MS;
+        self.timeline.span_ms = Some(longer.unwrap_or(shortest));
     }
 
     /// Splits the timeline's active sessions by class, or by what they wait for.

@@ -1,9 +1,9 @@
 //! The layout of the screen: a pure function of its size and the page.
 
+mod overview;
+
 use super::{Model, Screen};
 use crate::dashboard::event::FeedId;
-use crate::dashboard::feed::Feed;
-use crate::dashboard::rows::Panel;
 use crate::dashboard::tabs::{self, Label};
 use ratatui::layout::Rect;
 
@@ -28,11 +28,6 @@ pub struct Regions {
     /// True if panels are drawn as a few lines without a box.
     pub dense: bool,
 }
-
-/// Least and most rows of the timeline on the Overview.
-const TIMELINE_ROWS: (u16, u16) = (5, 16);
-/// Milliseconds for which Queries keeps the rows that it needed.
-const LATELY_MS: i64 = 20_000;
 
 /// Rows around the panels: header, strip, cause line, footer.
 const AROUND: u16 = 4;
@@ -70,9 +65,9 @@ pub fn regions(model: &Model) -> Regions {
         Screen::More => regions.panels = more(model, body),
         Screen::Overview if width < 100 || height < 32 => {
             regions.dense = true;
-            regions.panels = dense(model, body);
+            regions.panels = overview::dense(model, body);
         }
-        Screen::Overview => regions.panels = overview(model, body),
+        Screen::Overview => regions.panels = overview::overview(model, body),
     }
     regions
 }
@@ -152,170 +147,6 @@ fn more(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
             Rect { y, height, ..body },
         ));
         y += height;
-    }
-    placed
-}
-
-/// Panels that show the shop's sales.
-const SALES: [Panel; 3] = [Panel::HourlySales, Panel::TopCategories, Panel::RfmSegments];
-
-/// Returns true if the database has a relation that a sales panel reads, or if that is not known yet.
-fn sells(model: &Model) -> bool {
-    let mut feeds = SALES.iter().map(|panel| model.feed_of(*panel));
-    !feeds.all(lacks)
-}
-
-fn lacks(feed: Option<&Feed>) -> bool {
-    feed.is_none_or(|feed| !feed.sampling.missing.is_empty())
-}
-
-/// Returns true if the database has views to refresh, or if that is not known yet.
-fn has_views(model: &Model) -> bool {
-    let feed = model.feed_of(Panel::Views);
-    feed.is_some_and(|feed| feed.sampling.at.is_none() || !feed.table.rows.is_empty())
-}
-
-/// Top rows of panels with their heights: the sales or, in a database without a shop, waits and statements.
-fn first_rows(model: &Model, spare: u16, tight: bool) -> Vec<(Vec<FeedId>, u16)> {
-    if sells(model) {
-        let height = if tight { 9 } else { 10 + spare / 5 };
-        return vec![(ids(model, &SALES), height)];
-    }
-    let heights = if tight {
-        [5, 6]
-    } else {
-        [6 + spare / 6, 8 + spare / 5]
-    };
-    let found = ids(model, &[Panel::Waits, Panel::Statements]).into_iter();
-    let rows = found.zip(heights).map(|(id, height)| {
-        // One line is enough to say what is missing.
-        let height = if lacks(model.feed(id)) { 3 } else { height };
-        (vec![id], height)
-    });
-    rows.collect()
-}
-
-fn ids(model: &Model, panels: &[Panel]) -> Vec<FeedId> {
-    let panels = panels.iter();
-    panels.filter_map(|panel| model.id_of(*panel)).collect()
-}
-
-/// Rows of Queries that the timeline may have: those that no backend has needed lately.
-fn spare_rows(model: &Model, queries: u16) -> u16 {
-    let (width, height) = model.size;
-    if width < 120 || height < 40 || model.id_of(Panel::Timeline).is_none() {
-        return 0;
-    }
-    let since_ms = model.now.mono_ms as i64 - LATELY_MS;
-    let seen = model.history.course.loads.since(since_ms);
-    let Some(needed) = seen.map(|load| load.rows).max() else {
-        return 0;
-    };
-    // Border and column heads.
-    let needed = needed.max(1).saturating_add(3);
-    let spare = queries.saturating_sub(needed);
-    if spare < TIMELINE_ROWS.0 {
-        return 0;
-    }
-    spare.min(TIMELINE_ROWS.1)
-}
-
-/// The Overview from 100x32: sales on top, then what affects the shop, then what can be done.
-fn overview(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
-    let mut extras = extras(model);
-    extras.retain(|id| !lacks(model.feed(*id)));
-    let beside = if body.width >= 170 && !extras.is_empty() {
-        (body.width / 4).min(56)
-    } else {
-        0
-    };
-    let main = Rect {
-        width: body.width - beside,
-        ..body
-    };
-    let spare = main.height.saturating_sub(36);
-    let tight = main.height < 36;
-    let first = first_rows(model, spare, tight);
-    let top: u16 = first.iter().map(|(_, height)| height).sum();
-    let middle = if tight { 7 } else { 8 + spare / 5 };
-    let views = match (has_views(model), tight) {
-        (false, _) => 3,
-        (true, true) => 5,
-        (true, false) => 7 + (spare / 8).min(4),
-    };
-    let queries = main.height.saturating_sub(top + middle + views);
-    let mut y = main.y;
-    let mut row = |height| {
-        let area = Rect { y, height, ..main };
-        y += height;
-        area
-    };
-    let mut placed = Vec::new();
-    for (ids, height) in first {
-        placed.extend(side_by_side(&ids, &[50, 35, 35], row(height)));
-    }
-    placed.extend(side_by_side(
-        &ids(model, &[Panel::Database, Panel::Bloat, Panel::Snapshots]),
-        &[38, 41, 41],
-        row(middle),
-    ));
-    placed.extend(side_by_side(&ids(model, &[Panel::Views]), &[1], row(views)));
-    let spare = spare_rows(model, queries);
-    let activity = ids(model, &[Panel::Activity]);
-    placed.extend(side_by_side(&activity, &[1], row(queries - spare)));
-    if spare > 0 {
-        let timeline = ids(model, &[Panel::Timeline]);
-        placed.extend(side_by_side(&timeline, &[1], row(spare)));
-    }
-    if beside > 0 {
-        let shown: Vec<FeedId> = extras
-            .into_iter()
-            .take(usize::from(body.height / 10).max(1))
-            .collect();
-        let mut y = body.y;
-        for (id, height) in shown.iter().zip(shares(body.height, &vec![1; shown.len()])) {
-            placed.push((
-                *id,
-                Rect {
-                    x: main.right(),
-                    y,
-                    width: beside,
-                    height,
-                },
-            ));
-            y += height;
-        }
-    }
-    placed
-}
-
-/// The Overview on a small screen: lines without boxes; sessions take the remaining lines.
-fn dense(model: &Model, body: Rect) -> Vec<(FeedId, Rect)> {
-    let extra = u16::from(body.height >= 18);
-    let heights = [
-        (Panel::HourlySales, if sells(model) { 2 } else { 0 }),
-        (Panel::Database, 2),
-        (Panel::Views, if has_views(model) { 2 + extra } else { 1 }),
-        (Panel::Snapshots, 2 + extra),
-        (Panel::Bloat, 1 + extra),
-    ];
-    let mut placed = Vec::new();
-    let mut y = body.y;
-    for (panel, height) in heights.into_iter().filter(|(_, height)| *height > 0) {
-        if let Some(id) = model.id_of(panel) {
-            placed.push((id, Rect { y, height, ..body }));
-            y += height;
-        }
-    }
-    if let Some(id) = model.id_of(Panel::Activity) {
-        placed.push((
-            id,
-            Rect {
-                y,
-                height: body.bottom().saturating_sub(y),
-                ..body
-            },
-        ));
     }
     placed
 }

@@ -2,7 +2,7 @@
 
 use crate::dashboard::action::{Action, ActionId};
 use crate::dashboard::compare::Comparison;
-use crate::dashboard::event::Moment;
+use crate::dashboard::event::{FeedId, Moment};
 use crate::explain::Explained;
 use crate::text::Clean;
 use std::collections::BTreeMap;
@@ -45,8 +45,19 @@ pub enum Popup {
         /// Lines scrolled.
         scroll: usize,
     },
+    /// The columns of a panel, to choose from.
+    Columns(Chooser),
     /// Confirmation of an action.
     Confirm(Confirm),
+}
+
+/// The chooser of a panel's columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chooser {
+    /// The panel.
+    pub panel: FeedId,
+    /// Position of the selected column.
+    pub selected: usize,
 }
 
 impl Popup {
@@ -60,7 +71,7 @@ impl Popup {
             | Self::Panels { scroll }
             | Self::Servers { scroll } => Some(*scroll),
             Self::Detail(detail) => Some(detail.scroll),
-            Self::Confirm(_) => None,
+            Self::Columns(_) | Self::Confirm(_) => None,
         }
     }
 
@@ -74,7 +85,7 @@ impl Popup {
             | Self::Panels { scroll }
             | Self::Servers { scroll } => Some(scroll),
             Self::Detail(detail) => Some(&mut detail.scroll),
-            Self::Confirm(_) => None,
+            Self::Columns(_) | Self::Confirm(_) => None,
         }
     }
 }

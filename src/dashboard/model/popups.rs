@@ -7,7 +7,7 @@ mod detail;
 use super::{Model, Popup, Screen};
 use crate::dashboard::action::Grade;
 use crate::dashboard::diagnosis::{Gauge, Health};
-use crate::dashboard::feed::Feed;
+use crate::dashboard::feed::{Feed, Room};
 use crate::dashboard::tabs::Tab;
 use crate::dashboard::widgets::Entry;
 use crate::format;
@@ -25,6 +25,8 @@ pub(crate) fn content(model: &Model) -> Option<(String, Vec<Entry<'_>>)> {
         Popup::Changes { list, .. } => changes::content(model, list),
         Popup::Panels { .. } => ("Panels".into(), list(model)),
         Popup::Servers { .. } => ("Servers".into(), servers(model)),
+        // It has a widget of its own.
+        Popup::Columns(_) => return None,
         Popup::Confirm(confirm) => {
             let mut entries = Vec::new();
             if let Some(place) = &model.start.server {
@@ -77,7 +79,7 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
         let paragraphs = feed.spec.paragraphs();
         entries.extend(paragraphs.map(|paragraph| Entry::Text(paragraph.into())));
         entries.push(Entry::Blank);
-        for name in feed.columns(false) {
+        for (name, _) in feed.every_column(Room::ALL) {
             let column = feed.spec.column(&name);
             if !column.help.is_empty() {
                 entries.push(pair(column.heading(&name).to_owned(), column.help));

@@ -69,28 +69,12 @@ pub enum Screen {
 }
 
 /// What the timeline shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimelineView {
-    /// Minutes: 2, 15 or 60.
-    pub minutes: u16,
+    /// The time shown, in milliseconds, once somebody has chosen it.
+    pub span_ms: Option<u64>,
     /// True if active sessions are split by what they wait for, else by class.
     pub by_wait: bool,
-}
-
-impl TimelineView {
-    /// The time shown, in milliseconds.
-    pub fn millis(self) -> i64 {
-        i64::from(self.minutes) * 60_000
-    }
-}
-
-impl Default for TimelineView {
-    fn default() -> Self {
-        Self {
-            minutes: 15,
-            by_wait: false,
-        }
-    }
 }
 
 /// State of the connection to the server.

@@ -251,6 +251,9 @@ pub struct Front {
     /// Columns that identify a row across samples.
     #[serde(default)]
     pub key: Vec<String>,
+    /// Columns shown first on a narrow screen; those of `compact` if empty.
+    #[serde(default)]
+    pub narrow: Vec<String>,
     /// Columns shown on the Overview; all that are not hidden if empty.
     #[serde(default)]
     pub compact: Vec<String>,

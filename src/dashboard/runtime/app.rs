@@ -1,5 +1,6 @@
 //! The loop: takes in pending events, has the models updated, carries out effects, draws a frame.
 
+use super::keeping::Keeper;
 use super::notifying::Notifier;
 use super::reports::Reporter;
 use super::source::{EventSource, Kind, Next, Runners};
@@ -32,6 +33,7 @@ pub(super) struct App {
     pub themes: Vec<Theme>,
     pub reporter: Reporter,
     pub notifier: Notifier,
+    pub keeper: Keeper,
     /// Time of the last frame.
     pub drawn: Option<Instant>,
     /// Time at which pending changes are drawn.
@@ -138,6 +140,7 @@ impl App {
                 Effect::Copy(text) => self.screen.copy(&text)?,
                 Effect::CaptureMouse(on) => self.screen.capture_mouse(on)?,
                 Effect::WriteReport { past } => self.report(server, past),
+                Effect::KeepColumns { panel, choice } => self.keeper.keep(server, panel, choice),
                 Effect::Notify(notice) => self.notify(server, &notice)?,
                 other => {
                     if let Some(runner) = runners.of(server) {

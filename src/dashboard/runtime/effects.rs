@@ -5,7 +5,7 @@ use super::sessions::{FAST_TIMEOUT, Opener, SLOW_TIMEOUT, analytic, console, mon
 use super::{EVENTS, Targets, hosting, logged, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
-use crate::dashboard::event::{Effect, Event, Request};
+use crate::dashboard::event::{Acted, Effect, Event, Request};
 use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Exclusions};
 use crate::pg::canary::{self, Pace};
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The sessions, and the actions running on them.
 pub(super) struct EffectRunner {
@@ -185,6 +185,7 @@ impl EffectRunner {
             | Effect::CaptureMouse(_)
             | Effect::Travel(_)
             | Effect::WriteReport { .. }
+            | Effect::KeepColumns { .. }
             | Effect::Notify(_)
             | Effect::Show(_)
             | Effect::Suspend
@@ -280,6 +281,7 @@ impl Acting {
             sent: false,
             open: true,
         };
+        let begun = Instant::now();
         let intent = self.write_intent(&action).wait().await;
         let outcome = match &intent {
             Ok(()) => {
@@ -296,7 +298,9 @@ impl Acting {
             _ => Some(write_outcome(&self.audit, self.id, &outcome)),
         };
         let id = self.id;
+        let acted = Acted::of(id, &action, &outcome, begun.elapsed());
         let _ = self.tell.send(Event::ActionEnded { id, outcome }).await;
+        let _ = self.tell.send(Event::Acted(acted)).await;
         // If nothing was done, no outcome is missing.
         let Some(line) = line.filter(|_| intent.is_ok()) else {
             return;

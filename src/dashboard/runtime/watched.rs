@@ -2,6 +2,7 @@
 
 use super::writer::RecordingWriter;
 use super::{checked, logged};
+use crate::dashboard::choices::Choices;
 use crate::dashboard::diagnosis::Health;
 use crate::dashboard::event::{Effect, Event, Show};
 use crate::dashboard::model::Link;
@@ -93,6 +94,13 @@ impl Servers {
     /// The server with this number.
     pub(super) fn of(&self, number: usize) -> Option<&Server> {
         self.all().find(|server| server.number == number)
+    }
+
+    /// Takes in columns chosen in earlier runs.
+    pub(super) fn take_choices(&mut self, choices: &Choices) {
+        for server in std::iter::once(&mut self.shown).chain(&mut self.others) {
+            server.timeline.take_choices(|panel| choices.of(panel));
+        }
     }
 
     /// Returns true if there ever was a connection to any of them.

@@ -10,7 +10,7 @@ pub use placeholder::placeholder;
 
 use crate::dashboard::cell;
 use crate::dashboard::cell::Severity;
-use crate::dashboard::feed::Feed;
+use crate::dashboard::feed::{Feed, Room};
 use crate::dashboard::model::Model;
 use crate::dashboard::panels::spec::Chart;
 use crate::dashboard::rows;
@@ -23,8 +23,6 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 
-/// Width below which the Overview's query columns leave out the less important figures.
-const NARROW: u16 = 100;
 /// Width from which the Overview shows the client behind a pooler, too.
 const WIDE: u16 = 140;
 
@@ -50,6 +48,11 @@ pub(super) fn draw(
         stale,
         theme,
     };
+    if area.height == 1 {
+        let text = placeholder(model, feed);
+        let text = text.as_deref().unwrap_or(feed.spec.front.nothing());
+        return panel.line(text, area, buf);
+    }
     let inner = panel.render(area, buf);
     if let Some(text) = placeholder(model, feed) {
         widgets::message(inner, buf, &text, theme.style(Role::Muted));
@@ -64,7 +67,7 @@ pub(super) fn draw(
 fn title(model: &Model, feed: &Feed) -> String {
     match &feed.cursor.filter {
         None if feed.panel == Some(rows::Panel::Timeline) => {
-            let minutes = model.timeline.minutes;
+            let minutes = model.timeline_ms() / 60_000;
             format!("{} · {minutes} minutes", feed.spec.front.title)
         }
         Some(filter) => format!("{} · /{}", feed.spec.front.title, filter.text),
@@ -166,15 +169,15 @@ pub(super) fn table(
         widgets::message(area, buf, &text, theme.style(Role::Muted));
         return;
     }
-    let mut columns = feed.columns(!full);
-    if model.size.0 < NARROW && !full && feed.panel == Some(rows::Panel::Activity) {
-        // Blockers and the query matter more than these.
-        columns.retain(|name| name != "usename" && name != "xmin_age");
-    }
+    let mut columns = feed.columns(Room {
+        full,
+        ..model.room()
+    });
     if feed.panel == Some(rows::Panel::Activity) {
         // They are there only if the pooler is watched, or the host is read.
-        let behind = model.start.pooler.is_some() && (full || model.size.0 >= WIDE);
-        let hosted = model.shows_host() && (full || model.size.0 >= NARROW);
+        let wanted = full || feed.has_own_columns();
+        let behind = model.start.pooler.is_some() && (wanted || model.size.0 >= WIDE);
+        let hosted = model.shows_host();
         columns.retain(|name| (behind || name != "pooler_client") && (hosted || name != "cpu_pct"));
     }
     let tagged = |row: usize| {
@@ -200,6 +203,7 @@ pub(super) fn table(
             ""
         }),
         compact: !full,
+        chosen: feed.lists_columns(full),
         theme,
         focused,
         utc_offset_s: model.start.utc_offset_s,
@@ -309,7 +313,7 @@ pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>)
         return Vec::new();
     };
     let mut parts = vec!["now".to_owned()];
-    for name in feed.columns(false) {
+    for name in feed.columns(Room::ALL) {
         let spec = feed.spec.column(&name);
         if name == x || Some(name.as_str()) == compare || spec.unit == Unit::Flag {
             continue;
@@ -322,7 +326,7 @@ pub(super) fn newest(model: &Model, feed: &Feed, x: &str, compare: Option<&str>)
 }
 
 pub(super) fn stat(model: &Model, theme: &Theme, feed: &Feed, area: Rect, buf: &mut Buffer) {
-    let columns = feed.columns(false);
+    let columns = feed.columns(Room::ALL);
     let figures: Vec<(String, String, Option<Severity>)> = columns
         .iter()
         .map(|name| {

@@ -2,12 +2,14 @@
 //!
 //! Blocks, lines and Braille are drawn as shapes, so that they meet their neighbours in any font.
 
-mod shapes;
+mod canvas;
+pub(crate) mod film;
 
 use super::draw;
 use crate::dashboard::model::Model;
 use crate::dashboard::theme::{self, Theme};
 use crate::text;
+use canvas::Canvas;
 use ratatui::buffer::{Buffer, Cell as ScreenCell};
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
@@ -108,7 +110,7 @@ pub(crate) fn of(model: &Model, theme: &Theme, size: (u16, u16), title: &str) ->
 impl Picture {
     fn of(buf: &Buffer, theme: &Theme, title: &str) -> Self {
         let paper = theme::rgb(theme.background).map_or(PAPER, Rgb);
-        let ink = if paper.is_light() { ON_LIGHT } else { ON_DARK };
+        let ink = ink(paper);
         let columns = usize::from(buf.area.width).max(1);
         let row = |cells: &[ScreenCell]| {
             let mut row = Vec::with_capacity(columns);
@@ -135,35 +137,50 @@ impl Picture {
     /// Returns the document.
     pub(crate) fn svg(&self) -> String {
         let mut canvas = Canvas::on(self.paper);
-        for (y, row) in self.rows.iter().enumerate() {
-            canvas.backgrounds(y as f64, row);
-        }
-        for (y, row) in self.rows.iter().enumerate() {
-            canvas.row(y as f64, row);
-        }
-        let width = number(f64::from(self.size.0) * W + 2.0 * PAD);
-        let height = number(f64::from(self.size.1) * H + 2.0 * PAD);
-        let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-             height=\"{height}\" role=\"img\">\n<title>{}</title>\n<style>text{{font:{SIZE}px {FONTS};white-space:pre}}\n",
-            escaped(&self.title)
-        );
+        canvas.picture(self);
+        let mut shapes = String::new();
+        canvas.write_shapes(&mut shapes);
+        let mut out = head(&self.title, self.size, 0.0);
         canvas.write_styles(&mut out);
-        let _ = writeln!(
-            out,
-            "</style>\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{}\"/>",
-            self.paper
-        );
-        // Browsers go by the style sheet, librsvg by the attribute.
-        let _ = writeln!(
-            out,
-            "<g transform=\"translate({0} {0})\" xml:space=\"preserve\">",
-            number(PAD)
-        );
-        canvas.write_shapes(&mut out);
-        out.push_str("</g></svg>\n");
+        body(&mut out, self.paper, &shapes);
         out
     }
+
+    /// Colour of text that has none of its own.
+    fn ink(&self) -> Rgb {
+        ink(self.paper)
+    }
+}
+
+fn ink(paper: Rgb) -> Rgb {
+    if paper.is_light() { ON_LIGHT } else { ON_DARK }
+}
+
+/// Begins a document of a screen of this size, with this much room below it; what follows is its style sheet.
+fn head(title: &str, size: (u16, u16), below: f64) -> String {
+    let width = number(f64::from(size.0) * W + 2.0 * PAD);
+    let height = number(f64::from(size.1) * H + 2.0 * PAD + below);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+         height=\"{height}\" role=\"img\">\n<title>{}</title>\n<style>text{{font:{SIZE}px {FONTS};white-space:pre}}\n",
+        escaped(title)
+    )
+}
+
+/// Ends the style sheet and the document.
+fn body(out: &mut String, paper: Rgb, shapes: &str) {
+    let _ = writeln!(
+        out,
+        "</style>\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{paper}\"/>"
+    );
+    // Browsers go by the style sheet, librsvg by the attribute.
+    let _ = writeln!(
+        out,
+        "<g transform=\"translate({0} {0})\" xml:space=\"preserve\">",
+        number(PAD)
+    );
+    out.push_str(shapes);
+    out.push_str("</g></svg>\n");
 }
 
 /// A cell with the colours that it is seen in.
@@ -212,226 +229,6 @@ pub(crate) fn escaped(text: &str) -> String {
         }
     }
     out
-}
-
-/// Texts in one style.
-struct Run {
-    class: usize,
-    first: u16,
-    end: u16,
-    text: String,
-    plain: bool,
-}
-
-/// Neighbours of the same full block, shade or horizontal line.
-struct Span {
-    kind: char,
-    fg: Rgb,
-    first: u16,
-    end: u16,
-}
-
-/// The shapes and texts of a picture, each kind in the order in which it first occurs.
-struct Canvas {
-    paper: Rgb,
-    fills: Vec<(Rgb, String)>,
-    /// Paths by colour and weight: 1 light, 2 heavy.
-    lines: Vec<((Rgb, u8), String)>,
-    texts: String,
-    classes: Vec<(Rgb, Attributes)>,
-}
-
-impl Canvas {
-    fn on(paper: Rgb) -> Self {
-        Self {
-            paper,
-            fills: Vec::new(),
-            lines: Vec::new(),
-            texts: String::new(),
-            classes: Vec::new(),
-        }
-    }
-
-    /// The number of a style.
-    fn class(&mut self, fg: Rgb, attributes: Attributes) -> usize {
-        let known = self.classes.iter().position(|is| *is == (fg, attributes));
-        known.unwrap_or_else(|| {
-            self.classes.push((fg, attributes));
-            self.classes.len() - 1
-        })
-    }
-
-    fn rectangle(&mut self, colour: Rgb, (x, y): (f64, f64), (width, height): (f64, f64)) {
-        let path = format!(
-            "M{} {}h{}v{}h{}z",
-            number(x),
-            number(y),
-            number(width),
-            number(height),
-            number(-width)
-        );
-        match self.fills.iter_mut().find(|(known, _)| *known == colour) {
-            Some((_, paths)) => paths.push_str(&path),
-            None => self.fills.push((colour, path)),
-        }
-    }
-
-    fn stroke(&mut self, colour: Rgb, weight: u8, path: &str) {
-        let pen = (colour, weight);
-        match self.lines.iter_mut().find(|(known, _)| *known == pen) {
-            Some((_, paths)) => paths.push_str(path),
-            None => self.lines.push((pen, path.to_owned())),
-        }
-    }
-
-    /// Draws the backgrounds of a row; equal neighbours are one rectangle.
-    fn backgrounds(&mut self, y: f64, row: &[Cell]) {
-        let mut begun: Option<(Rgb, u16, u16)> = None;
-        for cell in row.iter().map(Some).chain([None]) {
-            let end = cell.map_or(0, |cell| cell.column + cell.width);
-            match (&mut begun, cell) {
-                (Some((bg, _, last)), Some(cell)) if *bg == cell.bg && *last == cell.column => {
-                    *last = end;
-                    continue;
-                }
-                (Some((bg, first, last)), _) if *bg != self.paper => {
-                    let (bg, x) = (*bg, f64::from(*first) * W);
-                    let width = f64::from(*last) * W - x;
-                    self.rectangle(bg, (x, y * H), (width, H));
-                }
-                _ => {}
-            }
-            begun = cell.map(|cell| (cell.bg, cell.column, end));
-        }
-    }
-
-    /// Draws the characters of a row.
-    fn row(&mut self, y: f64, row: &[Cell]) {
-        let (mut run, mut span): (Option<Run>, Option<Span>) = (None, None);
-        for cell in row {
-            let kind = shapes::continuous(&cell.text);
-            match (&mut span, kind) {
-                (Some(open), Some(kind))
-                    if open.kind == kind && open.fg == cell.fg && open.end == cell.column =>
-                {
-                    open.end += 1;
-                    continue;
-                }
-                _ => self.span(y, span.take()),
-            }
-            if let Some(kind) = kind {
-                span = Some(Span {
-                    kind,
-                    fg: cell.fg,
-                    first: cell.column,
-                    end: cell.column + 1,
-                });
-                continue;
-            }
-            let [_, _, underlined, crossed] = cell.attributes;
-            let blank = cell.text.trim().is_empty() && !underlined && !crossed;
-            if blank || self.shape(y, cell) {
-                continue;
-            }
-            self.write(y, &mut run, cell);
-        }
-        self.span(y, span);
-        self.text(y, run);
-    }
-
-    /// Adds a character to the run, or begins another one.
-    fn write(&mut self, y: f64, run: &mut Option<Run>, cell: &Cell) {
-        let class = self.class(cell.fg, cell.attributes);
-        let plain = cell.text.is_ascii();
-        // A few blanks inside a run are cheaper than a new one.
-        if let Some(open) = run
-            && plain
-            && open.plain
-            && open.class == class
-            && cell
-                .column
-                .checked_sub(open.end)
-                .is_some_and(|gap| gap <= 2)
-        {
-            let gap = usize::from(cell.column - open.end);
-            open.text.push_str(&" ".repeat(gap));
-            open.text.push_str(&cell.text);
-            open.end = cell.column + cell.width;
-            return;
-        }
-        let begun = Run {
-            class,
-            first: cell.column,
-            end: cell.column + cell.width,
-            text: cell.text.clone(),
-            plain,
-        };
-        let ended = run.replace(begun);
-        self.text(y, ended);
-    }
-
-    fn text(&mut self, y: f64, run: Option<Run>) {
-        let Some(run) = run.filter(|run| !run.text.trim().is_empty()) else {
-            return;
-        };
-        // The width is said, so that columns meet in any font.
-        let width = if run.plain && run.text.len() > 1 {
-            format!(
-                " textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\"",
-                number(f64::from(run.end - run.first) * W)
-            )
-        } else {
-            String::new()
-        };
-        // As text, never as a coloured picture.
-        let as_text = if matches!(run.text.as_str(), "✔" | "✖" | "▲" | "▼" | "●") {
-            "\u{fe0e}"
-        } else {
-            ""
-        };
-        let _ = writeln!(
-            self.texts,
-            "<text class=\"c{}\" x=\"{}\" y=\"{}\"{width}>{}{as_text}</text>",
-            run.class,
-            number(f64::from(run.first) * W),
-            number(y * H + ASCENT),
-            escaped(&run.text)
-        );
-    }
-
-    fn write_styles(&self, out: &mut String) {
-        for (number, (fg, [bold, italic, underlined, crossed])) in self.classes.iter().enumerate() {
-            let mut rules = format!("fill:{fg}");
-            let mut add = |on: bool, rule: &str| rules.push_str(if on { rule } else { "" });
-            add(*bold, ";font-weight:bold");
-            add(*italic, ";font-style:italic");
-            match (underlined, crossed) {
-                (true, true) => add(true, ";text-decoration:underline line-through"),
-                (true, false) => add(true, ";text-decoration:underline"),
-                (false, true) => add(true, ";text-decoration:line-through"),
-                (false, false) => {}
-            }
-            let _ = writeln!(out, ".c{number}{{{rules}}}");
-        }
-    }
-
-    fn write_shapes(&self, out: &mut String) {
-        for (colour, paths) in &self.fills {
-            // Neighbours that only touch would show a seam where pixels are not whole.
-            let _ = writeln!(
-                out,
-                "<path shape-rendering=\"crispEdges\" fill=\"{colour}\" d=\"{paths}\"/>"
-            );
-        }
-        for ((colour, weight), paths) in &self.lines {
-            let weight = number(1.2 * f64::from(*weight));
-            let _ = writeln!(
-                out,
-                "<path fill=\"none\" stroke=\"{colour}\" stroke-width=\"{weight}\" d=\"{paths}\"/>"
-            );
-        }
-        out.push_str(&self.texts);
-    }
 }
 
 #[cfg(test)]

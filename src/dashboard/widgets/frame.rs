@@ -50,6 +50,29 @@ impl Panel<'_> {
         area.inner(Margin::new(1, 1))
     }
 
+    /// Draws it as a line, `─ 6 Snapshots ─ nobody holds a snapshot ───`, which says why there is no more.
+    pub(crate) fn line(&self, text: &str, area: Rect, buf: &mut Buffer) {
+        let area = clip(area, buf);
+        let style = self.theme.style(if self.focused {
+            Role::BorderFocus
+        } else {
+            Role::Border
+        });
+        for x in area.x..area.right() {
+            set(buf, x, area.y, "─", style);
+        }
+        let title = self.key.map_or(0, |key| columns_of(key) + 1) + columns_of(self.title);
+        self.head(area, buf);
+        let x = area.x.saturating_add(title + 5);
+        let room = area.right().saturating_sub(x + 2);
+        if self.note.is_none() && room > 8 {
+            let muted = self.theme.style(Role::Muted);
+            put(buf, x - 1, area.y, 1, " ", muted);
+            let used = put(buf, x, area.y, room, text, muted);
+            put(buf, x + used, area.y, 1, " ", muted);
+        }
+    }
+
     fn head(&self, area: Rect, buf: &mut Buffer) {
         let role = if self.stale { Role::Stale } else { Role::Title };
         let style = self.theme.style(role);

@@ -113,7 +113,8 @@ impl Strip<'_> {
         let muted = self.theme.style(Role::Muted);
         let state = self.theme.style(item.sign.role());
         let (label, value) = match item.sign {
-            Sign::Ok => (muted, self.theme.style(Role::Text)),
+            // Figures are what one looks for from afar.
+            Sign::Ok => (muted, self.theme.style(Role::Title)),
             Sign::Unknown => (muted, muted),
             Sign::Warning | Sign::Danger => (state, state),
         };

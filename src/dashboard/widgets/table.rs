@@ -54,6 +54,9 @@ pub(crate) struct DataTable<'a> {
     /// True if room is scarce: long, common values are abbreviated, and text narrows so that more columns
     /// fit.
     pub compact: bool,
+    /// True if somebody has chosen the columns one by one, so that those behind the text which takes the remaining width
+    /// matter as much as the others.
+    pub chosen: bool,
     /// Theme to draw with.
     pub theme: &'a Theme,
     /// True if the panel has the focus.
@@ -85,7 +88,8 @@ impl Widget for DataTable<'_> {
         let margin = if tags { 2 } else { 1 }.min(area.width);
         let mut columns = self.measure(visible);
         let room = area.width - margin;
-        let (mut shown, mut gap) = fit(&mut columns, room, self.compact);
+        let how = (self.compact, self.chosen);
+        let (mut shown, mut gap) = fit(&mut columns, room, how);
         let sorted = |column: &Column<'_>| self.sort.is_some_and(|(name, _)| name == column.name);
         if let Some(place) = columns
             .iter()
@@ -95,7 +99,7 @@ impl Widget for DataTable<'_> {
         {
             // What rows are sorted by is always on the screen.
             moved.rotate_right(1);
-            (shown, gap) = fit(&mut columns, room, self.compact);
+            (shown, gap) = fit(&mut columns, room, how);
         }
         let mut x = area.x + margin;
         for column in &mut columns {
@@ -314,11 +318,10 @@ impl Column<'_> {
 /// Fits the columns into `room`; returns how many are shown and the gap between them. One text column, the
 /// query or else the last one, takes the remaining width. If width is short, the gap narrows first, then the
 /// other text columns up to the flexible one, the widest first. The columns after it are shown if room
-/// remains.
-fn fit(columns: &mut [Column<'_>], room: u16, compact: bool) -> (usize, u16) {
+/// remains, unless they are `chosen`.
+fn fit(columns: &mut [Column<'_>], room: u16, (compact, chosen): (bool, bool)) -> (usize, u16) {
     let query = columns.iter().position(|column| column.name == "query");
     let flexible = query.or_else(|| columns.iter().rposition(|column| !column.right));
-    let core = flexible.map_or(columns.len(), |position| position + 1);
     let wanted = flexible
         .and_then(|position| columns.get(position))
         .map(|column| column.width);
@@ -335,6 +338,10 @@ fn fit(columns: &mut [Column<'_>], room: u16, compact: bool) -> (usize, u16) {
         }
     }
     let wide = u32::from(room);
+    // A statement's text is worth more than the columns after it; a name gives way to them.
+    let all = chosen || query.is_none() && total(columns, GAP - 1) <= wide;
+    let core = flexible.filter(|_| !all);
+    let core = core.map_or(columns.len(), |position| position + 1);
     // A smaller gap is used if it brings the last column onto the screen.
     let tight = total(columns, GAP) > wide && total(columns, GAP - 1) <= wide;
     let (head, _) = columns.split_at_mut(core);

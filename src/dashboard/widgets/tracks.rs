@@ -86,6 +86,11 @@ impl Tracks<'_> {
             );
             y += rows as u16;
         }
+        // The axis goes on where nothing does.
+        let border = self.theme.style(Role::Border);
+        for y in y..area.bottom() {
+            set(buf, area.x + GUTTER - 1, y, "│", border);
+        }
         y - area.y
     }
 

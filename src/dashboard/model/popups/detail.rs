@@ -2,7 +2,7 @@
 
 use super::pair;
 use crate::dashboard::action::WRITING_AUDIT;
-use crate::dashboard::feed::Feed;
+use crate::dashboard::feed::{Feed, Room};
 use crate::dashboard::model::{Detail, Model, Plan, Watched};
 use crate::dashboard::rows::{Panel, Row, Rows, Text, read};
 use crate::dashboard::widgets::Entry;
@@ -202,7 +202,7 @@ fn statistics(entries: &mut Vec<Entry<'_>>, model: &Model, watched: &Watched) {
         list(entries, HEAD.into(), [(format::NONE.into(), why.into())]);
         return;
     };
-    let names = feed.columns(false);
+    let names = feed.columns(Room::ALL);
     let line = |name: &String| feed.field(row.position(), name, model.start.utc_offset_s);
     list(entries, HEAD.into(), names.iter().map(line));
 }

@@ -115,6 +115,7 @@ fn draw_as(front: &str, edit: impl Fn(&mut DataTable<'_>), width: u16, height: u
         sort: Some(("age", true)),
         rest: Some(", all under 50 ms"),
         compact: false,
+        chosen: false,
         theme: &theme,
         focused: true,
         utc_offset_s: 0,
@@ -159,6 +160,55 @@ fn narrow_tables_give_up_gaps_then_texts_then_columns() {
  … 31 more, all under 50 ms
 ",
     );
+}
+
+/// Whoever puts the statement first wants the figures behind it, too.
+#[test]
+fn chosen_columns_behind_the_text_are_shown_and_so_are_figures_behind_a_name() {
+    let heads = |table: &Table, names: &[&str], chosen: bool, width: u16| {
+        let columns: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let theme = dark();
+        let spec = Spec::parse("activity", FRONT).unwrap();
+        let order: Vec<usize> = (0..table.rows.len()).collect();
+        let widget = DataTable {
+            spec: &spec,
+            table,
+            order: &order,
+            columns: &columns,
+            selected: None,
+            tagged: &|_| false,
+            offset: 0,
+            column_offset: 0,
+            sort: None,
+            rest: None,
+            compact: true,
+            chosen,
+            theme: &theme,
+            focused: false,
+            utc_offset_s: 0,
+        };
+        let lines = buffer(widget, width, 2);
+        let head: String = (0..width).map(|x| lines[(x, 0)].symbol()).collect();
+        head.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let statement_first = ["query", "pid", "age"];
+    let table = queries();
+    assert_eq!(heads(&table, &statement_first, false, 40), "query ›");
+    assert_eq!(heads(&table, &statement_first, true, 40), "query pid age");
+    let names = ["product", "orders", "alerts", "refund"];
+    let name = "Espresso machine, large, red";
+    let table = Table {
+        columns: names.map(Box::from).into(),
+        rows: vec![vec![
+            name.into(),
+            Value::Int(1),
+            Value::Int(2),
+            Value::Int(3),
+        ]],
+    };
+    let all = names.join(" ");
+    assert_eq!(heads(&table, &names, false, 40), all);
+    assert_eq!(heads(&table, &names, false, 30), "product orders ›");
 }
 
 /// The most recent past matters most.

@@ -78,7 +78,7 @@ impl Axis {
     /// The time up to the newest moment known, in `width` columns; in the past, the page of that size with the moment
     /// looked at.
     pub(super) fn of(model: &Model, width: u16) -> Self {
-        let span_ms = model.timeline.millis();
+        let span_ms = i64::try_from(model.timeline_ms()).unwrap_or(i64::MAX);
         let step_ms = span_ms as f64 / f64::from(width.max(1));
         let shown_ms = model.now_ms();
         let newest_ms = shown_ms.max(model.history.course.latest().now_ms);

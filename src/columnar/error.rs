@@ -26,6 +26,9 @@ pub enum ColumnarError {
     /// The statement asks for something that the column store does not do, or not as PostgreSQL does. Nothing was run.
     #[error("{0}")]
     Unsupported(String),
+    /// The role lacks a privilege, which the text names.
+    #[error("{0}")]
+    Privilege(String),
     /// What is there does not allow it.
     #[error("{0}")]
     Refused(String),

@@ -6,7 +6,8 @@ use super::manifest::{self, Entry};
 use super::table::FORMAT;
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// What is wrong with a file of the manifest.
@@ -47,7 +48,9 @@ const MARKER: &str = "htap-top-columnar";
 
 /// Makes the folder this store's, and locks it. One that is another store's is left alone.
 pub(super) fn claim(folder: &Path, store: &str) -> Result<Flock<File>, ColumnarError> {
-    std::fs::create_dir_all(folder).map_err(ColumnarError::file("make", folder))?;
+    // Who may read the table, PostgreSQL decides; who may read the files, the folder.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(ColumnarError::file("make", folder))?;
     let path = folder.join(MARKER);
     let failed = || ColumnarError::file("write", &path);
     let marker = OpenOptions::new()

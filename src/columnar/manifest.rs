@@ -66,7 +66,9 @@ const STORE: &str = "
             WHERE t.tgrelid = to_regclass('mart.fact_sales') AND t.tgenabled = 'A'
               AND t.tgfoid = to_regprocedure('htap.log_columns()')
               AND t.tgname IN ('log_columns_insert', 'log_columns_update', 'log_columns_delete', 'log_columns_truncate')) = 4 AS logged,
-           pg_catalog.floor(extract(epoch FROM now()) / 3600)::bigint AS now_hour";
+           pg_catalog.floor(extract(epoch FROM now()) / 3600)::bigint AS now_hour,
+           pg_catalog.has_table_privilege(to_regclass('mart.fact_sales'), 'SELECT') AS readable,
+           (SELECT c.relrowsecurity FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('mart.fact_sales')) AS by_row";
 
 const FILES: &str = "
     SELECT f.file_id, (extract(epoch FROM f.from_hour) / 3600)::bigint AS from_hour,
@@ -114,6 +116,19 @@ pub(super) async fn read(client: &Client) -> Result<Found, ColumnarError> {
         )));
     }
     let store = client.query(STORE, &[]).await.map_err(failed())?;
+    // Files hold all rows and columns, whoever asks.
+    if !store.first("readable").is_true() {
+        return Err(ColumnarError::Privilege(
+            "column files hold mart.fact_sales, which this role may not read as a whole: GRANT SELECT ON mart.fact_sales TO …"
+                .to_owned(),
+        ));
+    }
+    if store.first("by_row").is_true() {
+        return Err(ColumnarError::Refused(
+            "mart.fact_sales has row security, which column files cannot have: ask PostgreSQL"
+                .to_owned(),
+        ));
+    }
     let now_hour = store.first("now_hour").int().unwrap_or_default();
     let (Some(id), logged) = (store.first("store").text(), store.first("logged").is_true()) else {
         return Ok(Found::Nothing("there are no column files yet"));

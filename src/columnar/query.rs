@@ -9,7 +9,7 @@ use super::reader::{Opened, Tally};
 use super::rewrite::{Rewriter, Times};
 use super::scan::{Sales, Snapshot};
 use super::zone::Zone;
-use crate::pg::{Client, Settings, Target};
+use crate::pg::{Client, Settings, Target, owners};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionContext;
@@ -206,7 +206,10 @@ async fn connect(target: &Target, options: &Options) -> Result<Client, ColumnarE
     let limit = options.timeout.unwrap_or(Duration::ZERO);
     let settings = Settings::of_analysis(limit, "64MB").with("lock_timeout", "10s");
     let client = Client::open(target, &settings).await;
-    client.map_err(ColumnarError::server("connect"))
+    let client = client.map_err(ColumnarError::server("connect"))?;
+    let trusted = owners::trust_the_shop(&client).await;
+    trusted.map_err(ColumnarError::server("trust the shop"))?;
+    Ok(client)
 }
 
 /// Attempts to open the files of a manifest, while a sync replaces them.
@@ -304,7 +307,7 @@ async fn bytewise(client: &Client) -> Result<bool, ColumnarError> {
 }
 
 /// Passes in which PostgreSQL reads times that a statement writes: one reads a time, the next what is added to it.
-const PASSES: usize = 5;
+const PASSES: usize = 8;
 
 /// Plans a statement with PostgreSQL's meaning, or refuses it.
 async fn plan(

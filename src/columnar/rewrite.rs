@@ -151,7 +151,17 @@ impl Rewriter<'_> {
                 if !is_time(&at.get_type(schema)?) {
                     return Err(unsupported("date_trunc needs a timestamptz"));
                 }
-                Some(call(Kind::Truncate(unit), vec![at.clone()], zone))
+                let constant = match at {
+                    Expr::Literal(ScalarValue::TimestampMicrosecond(Some(at), _), _) => {
+                        self.time(&format!(
+                            "date_trunc('{word}', {}, {})",
+                            instant(*at),
+                            quote_literal(&zone.name)
+                        ))
+                    }
+                    _ => None,
+                };
+                Some(constant.unwrap_or_else(|| call(Kind::Truncate(unit), vec![at.clone()], zone)))
             }
             ("round", [number, digits @ ..]) => {
                 let digits = match digits {

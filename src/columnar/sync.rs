@@ -9,7 +9,7 @@ use super::hours::{Dirty, Span, answered, shown, to_write};
 use super::manifest::{self, Entry, Found, Manifest};
 use super::rows::{self, IN_ORDER, within};
 use super::table::{COLUMNS, FORMAT};
-use crate::pg::{Client, Param, PgError, Settings, Target};
+use crate::pg::{Client, Param, PgError, Settings, Target, owners};
 use crate::system::lead::Work;
 use nix::fcntl::Flock;
 use std::collections::BTreeSet;
@@ -79,6 +79,8 @@ impl Sync {
         client
             .need_own_session("htap-top columnar sync")
             .map_err(ColumnarError::server("lock the column store"))?;
+        let trusted = owners::trust_the_shop(&client).await;
+        trusted.map_err(ColumnarError::server("trust the shop"))?;
         let lead = SYNCING.lead(&client, |leader| {
             let who = leader.map_or_else(
                 || "another session".to_owned(),

@@ -139,6 +139,7 @@ mod with_it {
         fn from(error: ColumnarError) -> Self {
             let code = match &error {
                 ColumnarError::Unsupported(_) => USAGE,
+                ColumnarError::Privilege(_) => NO_PRIVILEGE,
                 ColumnarError::Server { source, .. } => match (source.class, source.code()) {
                     (Class::Reconnect | Class::BackOff | Class::Configuration, _) => NO_CONNECTION,
                     (_, "42501") => NO_PRIVILEGE,

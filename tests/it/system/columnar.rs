@@ -99,26 +99,30 @@ impl Store {
 
     /// Both answers are the same rows.
     async fn agrees(&self, sql: &str, zone: &str) {
-        let found = self.asked(sql, zone).await;
-        let found = found.unwrap_or_else(|error| panic!("{error}: {sql}"));
-        let right = self.right(sql, zone).await;
-        if found != right {
-            let extra: Vec<_> = found
-                .iter()
-                .filter(|line| !right.contains(line))
-                .take(5)
-                .collect();
-            let missing: Vec<_> = right
-                .iter()
-                .filter(|line| !found.contains(line))
-                .take(5)
-                .collect();
-            panic!(
-                "{sql} in {zone}: {} rows instead of {}; extra {extra:?}, missing {missing:?}",
-                found.len(),
-                right.len()
-            );
+        if let Some(difference) = self.difference(sql, zone).await {
+            panic!("{difference}");
         }
+    }
+
+    /// How the answers differ.
+    async fn difference(&self, sql: &str, zone: &str) -> Option<String> {
+        let found = match self.asked(sql, zone).await {
+            Ok(found) => found,
+            Err(error) => return Some(format!("{error}: {sql}")),
+        };
+        let right = self.right(sql, zone).await;
+        if found == right {
+            return None;
+        }
+        let extra = found.iter().filter(|line| !right.contains(line));
+        let missing = right.iter().filter(|line| !found.contains(line));
+        Some(format!(
+            "{sql} in {zone}: {} rows instead of {}; extra {:?}, missing {:?}",
+            found.len(),
+            right.len(),
+            extra.take(5).collect::<Vec<_>>(),
+            missing.take(5).collect::<Vec<_>>()
+        ))
     }
 
     /// All rows are the same.

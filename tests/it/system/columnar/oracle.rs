@@ -60,7 +60,7 @@ fn whatever_happens_files_and_rows_are_the_table() {
         let merger = refresh::connect(&store.database.target()).await.unwrap();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
         let mut syncing: Option<Child> = None;
-        let (mut kills, mut compared, mut at_work) = (0, 0, 0);
+        let (mut kills, mut compared, mut at_work): (usize, usize, usize) = (0, 0, 0);
         for round in 0.. {
             if round >= rounds && kills >= 20.min(rounds) && lives.is_empty() {
                 break;
@@ -100,7 +100,7 @@ fn whatever_happens_files_and_rows_are_the_table() {
                     kills += 1;
                 }
             } else {
-                let closed = first + (now - first) * i64::from(kills.min(20)) / 20;
+                let closed = first + (now - first) * (kills.min(20) as i64) / 20;
                 syncing = Some(program(&store, closed));
                 // Its session of before is gone when the next one leads.
             }

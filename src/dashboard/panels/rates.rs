@@ -1,6 +1,7 @@
 //! Rates of counters: the columns that a panel file lists under `rates` are shown per second.
 
 use super::spec::Front;
+use crate::dashboard::pairs;
 use crate::pg::{Table, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -14,30 +15,6 @@ pub struct Memory {
     at_s: f64,
     #[serde(with = "pairs")]
     seen: HashMap<Vec<Box<str>>, Vec<Option<f64>>>,
-}
-
-/// Serializes a map as pairs, because JSON keys must be strings.
-pub(crate) mod pairs {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::collections::HashMap;
-    use std::hash::Hash;
-
-    pub(crate) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
-        map: &HashMap<K, V>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.collect_seq(map)
-    }
-
-    pub(crate) fn deserialize<'de, K, V, D>(from: D) -> Result<HashMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Eq + Hash,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        let pairs: Vec<(K, V)> = Vec::deserialize(from)?;
-        Ok(pairs.into_iter().collect())
-    }
 }
 
 /// Replaces counters by their growth per second since the previous sample, by the server's clock. A counter

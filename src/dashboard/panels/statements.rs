@@ -1,7 +1,7 @@
 //! Statements of pg_stat_statements: their work during the interval, from two samples of cumulative sums.
 
 use super::classify::{Classifier, Session};
-use super::rates::pairs;
+use crate::dashboard::pairs;
 use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
 use serde::{Deserialize, Serialize};

@@ -368,18 +368,17 @@ mod tests {
 
         fn take(&mut self, bytes: &[u8]) {
             let text = std::str::from_utf8(bytes).unwrap();
-            let mut rest = text;
-            while let Some(letter) = rest.chars().next() {
-                if let Some(after) = rest.strip_prefix("\x1b[") {
-                    let end = after.find(|c: char| c.is_ascii_alphabetic()).unwrap();
-                    let (numbers, after) = after.split_at(end);
+            let mut rest = text.chars();
+            while let Some(letter) = rest.next() {
+                if let Some(order) = rest.as_str().strip_prefix('[').filter(|_| letter == '\x1b') {
+                    let end = order.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+                    let (numbers, after) = order.split_at(end);
                     let numbers: Vec<u16> =
                         numbers.split(';').filter_map(|n| n.parse().ok()).collect();
-                    self.obey(after.chars().next().unwrap(), &numbers);
-                    rest = &after[1..];
+                    rest = after.chars();
+                    self.obey(rest.next().unwrap(), &numbers);
                 } else {
                     self.print(&letter.to_string());
-                    rest = &rest[letter.len_utf8()..];
                 }
             }
         }

@@ -120,7 +120,7 @@ impl<'a, W: Write> Answer<'a, W> {
         match self.form {
             Form::Csv => {}
             Form::Json => {
-                writeln!(self.out, "{}]", if self.rows > 0 { "\n" } else { "" }).map_err(failed)?
+                writeln!(self.out, "{}]", if self.rows > 0 { "\n" } else { "" }).map_err(failed)?;
             }
             Form::Table => self.table().map_err(failed)?,
         }

@@ -51,19 +51,12 @@ pub(super) fn exact(aggregate: Aggregate, zone: &Arc<Zone>) -> Result<LogicalPla
             DataType::Decimal128(_, _) => argument.clone(),
             kind => return Err(unsupported(format!("avg of {kind} is not supported"))),
         };
-        let filtered = |expr: Expr| match expr {
-            Expr::AggregateFunction(mut function) => {
-                function.params.filter.clone_from(&params.filter);
-                Expr::AggregateFunction(function)
-            }
-            other => other,
-        };
         let (of_sum, of_count) = (
             format!("htap-top sum {place}"),
             format!("htap-top count {place}"),
         );
-        inner.push(filtered(sum(added)).alias(&of_sum));
-        inner.push(filtered(count(argument.clone())).alias(&of_count));
+        inner.push(filtered(sum(added), function).alias(&of_sum));
+        inner.push(filtered(count(argument.clone()), function).alias(&of_count));
         let quote = |name: &str| format!("\"{name}\"");
         let counted = Expr::Cast(Cast::new(
             Box::new(col(quote(&of_count))),
@@ -83,6 +76,17 @@ pub(super) fn exact(aggregate: Aggregate, zone: &Arc<Zone>) -> Result<LogicalPla
         outer,
         Arc::new(aggregate),
     )?))
+}
+
+/// An aggregation with the FILTER of another one.
+fn filtered(expr: Expr, like: &AggregateFunction) -> Expr {
+    match expr {
+        Expr::AggregateFunction(mut function) => {
+            function.params.filter.clone_from(&like.params.filter);
+            Expr::AggregateFunction(function)
+        }
+        other => other,
+    }
 }
 
 fn average(expr: &Expr) -> Option<&AggregateFunction> {

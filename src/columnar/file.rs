@@ -3,13 +3,14 @@
 use super::error::ColumnarError;
 use super::hours::hour_of;
 use super::table::{SCHEMA, TIME};
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::{AsArray, PrimitiveArray, RecordBatch};
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use openssl::sha::Sha256;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -73,7 +74,7 @@ impl Writer {
     pub(super) fn add(&mut self, batch: &RecordBatch) -> std::io::Result<()> {
         let times = self.hours.as_ref().and_then(|_| batch.column_by_name(TIME));
         let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
-        for time in times.into_iter().flat_map(|times| times.values()) {
+        for time in times.into_iter().flat_map(PrimitiveArray::values) {
             let hours = self.hours.clone().unwrap_or_default();
             let place = usize::try_from(hour_of(*time) - hours.start).ok();
             match place.and_then(|place| self.hour_rows.get_mut(place)) {
@@ -139,5 +140,9 @@ pub(super) fn checksum(file: &File) -> std::io::Result<String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

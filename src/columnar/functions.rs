@@ -107,9 +107,8 @@ impl ScalarUDFImpl for Function {
             Kind::Add | Kind::Subtract | Kind::Multiply | Kind::Divide => DataType::Int64,
             Kind::Quotient => QUOTIENT,
             Kind::Round(scale) => DataType::Decimal128(38, scale),
-            Kind::Unread("date_trunc") => instant(),
+            Kind::Truncate(_) | Kind::Unread("date_trunc") => instant(),
             Kind::Unread(_) => DataType::Decimal128(38, 0),
-            Kind::Truncate(_) => instant(),
             Kind::Date => DataType::Date32,
         })
     }
@@ -262,13 +261,11 @@ fn leading(number: u128, scale: i8) -> (i32, u128) {
     let padding = if odd == 0 { 0 } else { 4 - odd };
     let mut weight = -(i32::from(scale) + padding) / 4;
     // A product of 10^3 at most, of a number of 38 digits, could overflow; its last digit does not matter then.
-    let mut number = match number.checked_mul(10_u128.pow(padding.unsigned_abs())) {
-        Some(number) => number,
-        None => {
-            weight += 1;
-            number / 10_u128.pow(4 - padding.unsigned_abs())
-        }
-    };
+    let padded = number.checked_mul(10_u128.pow(padding.unsigned_abs()));
+    let mut number = padded.unwrap_or_else(|| {
+        weight += 1;
+        number / 10_u128.pow(4 - padding.unsigned_abs())
+    });
     while number >= 10_000 {
         number /= 10_000;
         weight += 1;

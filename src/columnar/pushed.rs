@@ -6,6 +6,7 @@ use crate::pg::quote_literal;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use std::fmt::Write as _;
 use std::ops::Range;
 
 /// Conditions that every row of an answer meets.
@@ -41,7 +42,7 @@ impl Pushed {
             }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (&**left, &**right) {
                 (Expr::Column(column), Expr::Literal(value, _)) => {
-                    self.compare(&column.name, *op, value)
+                    self.compare(&column.name, *op, value);
                 }
                 (Expr::Literal(value, _), Expr::Column(column)) => {
                     if let Some(op) = op.swap() {
@@ -117,7 +118,10 @@ impl Pushed {
             .into_iter()
             .flatten();
         let all = times.chain(self.conditions.iter().cloned());
-        all.map(|condition| format!(" AND {condition}")).collect()
+        all.fold(String::new(), |mut sql, condition| {
+            let _ = write!(sql, " AND {condition}");
+            sql
+        })
     }
 }
 

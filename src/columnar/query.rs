@@ -171,9 +171,9 @@ fn context(options: &Options) -> Result<SessionContext, DataFusionError> {
         .with_default_features()
         .build();
     let context = SessionContext::new_with_state(state);
-    super::functions::unread()
-        .into_iter()
-        .for_each(|function| context.register_udf(function));
+    for function in super::functions::unread() {
+        context.register_udf(function);
+    }
     Ok(context)
 }
 

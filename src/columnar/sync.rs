@@ -182,22 +182,18 @@ impl Sync {
         let closed = closed.map_err(ColumnarError::server("ask for the time"))?;
         let closed = closed.first("hour").int().unwrap_or(store.now_hour);
         let closed = self.options.until.map_or(closed, |until| until.min(closed));
-        let first = match store.files.iter().map(|file| file.span.hours.start).min() {
+        let held = store.files.iter().map(|file| file.span.hours.start).min();
+        let first = if let Some(first) = held {
             // Older rows than those of the first file may have come.
-            Some(first) => store
-                .dirty
-                .hours
-                .iter()
-                .filter(|hour| **hour >= 0)
-                .fold(first, |a, b| a.min(*b)),
-            None => {
-                let first = "SELECT floor(extract(epoch FROM min(f.sale_time)) / 3600)::bigint AS hour FROM mart.fact_sales AS f";
-                let first = self.client.query(first, &[]).await;
-                let first = first.map_err(ColumnarError::server("read mart.fact_sales"))?;
-                match first.first("hour").int() {
-                    Some(first) => first,
-                    None => return Ok(None),
-                }
+            let changed = store.dirty.hours.iter().copied().filter(|hour| *hour >= 0);
+            changed.fold(first, i64::min)
+        } else {
+            let first = "SELECT floor(extract(epoch FROM min(f.sale_time)) / 3600)::bigint AS hour FROM mart.fact_sales AS f";
+            let first = self.client.query(first, &[]).await;
+            let first = first.map_err(ColumnarError::server("read mart.fact_sales"))?;
+            match first.first("hour").int() {
+                Some(first) => first,
+                None => return Ok(None),
             }
         };
         let first = self

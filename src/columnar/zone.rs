@@ -3,6 +3,7 @@
 use super::error::ColumnarError;
 use crate::pg::{Client, Param};
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use std::fmt::Write as _;
 
 /// A unit of date_trunc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -192,12 +193,12 @@ impl Zone {
         let seconds = offset / SECOND;
         let sign = if seconds < 0 { '-' } else { '+' };
         let seconds = seconds.abs();
-        text += &format!("{sign}{:02}", seconds / 3600);
+        let _ = write!(text, "{sign}{:02}", seconds / 3600);
         if minutes || seconds % 3600 > 0 {
-            text += &format!(":{:02}", seconds / 60 % 60);
+            let _ = write!(text, ":{:02}", seconds / 60 % 60);
         }
         if seconds % 60 > 0 {
-            text += &format!(":{:02}", seconds % 60);
+            let _ = write!(text, ":{:02}", seconds % 60);
         }
         Some(text)
     }

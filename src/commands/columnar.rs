@@ -239,10 +239,14 @@ mod with_it {
         fresh: Option<Duration>,
     ) -> Result<(), ColumnarError> {
         let (sync, notes) = Sync::begin(target, wanted.clone(), say).await?;
-        notes.iter().for_each(|note| say(note));
+        for note in &notes {
+            say(note);
+        }
         loop {
             let done = sync.round(say).await?;
-            done.notes.iter().for_each(|note| say(note));
+            for note in &done.notes {
+                say(note);
+            }
             if fresh.is_none() || done.written > 0 {
                 report(&done)?;
             }

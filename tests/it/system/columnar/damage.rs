@@ -71,11 +71,11 @@ fn damaged_files_are_found_and_written_anew() {
         let done = store.sync(Some(until)).await.unwrap();
         assert_eq!(done.written, 1);
         let last = number(&store.client, "SELECT max(file_id) FROM htap.column_file").await;
-        let lost = files(&store).into_iter().find(|path| {
+        let gone = files(&store).into_iter().find(|path| {
             path.to_string_lossy()
                 .ends_with(&format!("-{last}.parquet"))
         });
-        std::fs::remove_file(lost.unwrap()).unwrap();
+        std::fs::remove_file(gone.unwrap()).unwrap();
         let target = store.database.target();
         let options = sync::Options {
             folder: Some(store.folder.path().to_owned()),

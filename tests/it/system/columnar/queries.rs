@@ -270,12 +270,12 @@ fn explain_tells_what_is_read_and_limits_hold() {
             Ok(()) => assert_eq!(super::lines(&sorted), store.right(sort, "UTC").await),
             Err(error) => assert!(error.to_string().contains("--memory"), "{error}"),
         }
-        let short = Options {
+        let hurried = Options {
             timeout: Some(Duration::from_millis(300)),
             ..store.options("UTC")
         };
         let endless = "SELECT count(*) FROM fact_sales AS a, fact_sales AS b, fact_sales AS c WHERE a.quantity + b.quantity > c.quantity";
-        let error = query(&store.database.target(), endless, &short, std::io::sink())
+        let error = query(&store.database.target(), endless, &hurried, std::io::sink())
             .await
             .unwrap_err();
         assert!(matches!(error, ColumnarError::Timeout), "{error:?}");

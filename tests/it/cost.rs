@@ -1,6 +1,7 @@
 //! What a second of the dashboard costs, counted, not timed: the same on every machine, however busy. A figure that grows
 //! by half fails; `UPDATE_COSTS=1 cargo test --test it cost` records new ones: do it if a
 //! new thing is worth its cost, or after a change that saved some.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 #[path = "../bench/server.rs"]
 mod server;
@@ -149,7 +150,6 @@ fn check(name: &str, server: Server) {
         fs::write(FILE, recorded.to_string()).unwrap();
         return;
     }
-    println!("{name}: {figures:#?}");
     let known = recorded.get(name).and_then(toml::Value::as_table);
     let known = known.unwrap_or_else(|| panic!("{FILE} has no [{name}]"));
     let mut grown = String::new();
@@ -164,7 +164,7 @@ fn check(name: &str, server: Server) {
     }
     assert!(
         grown.is_empty(),
-        "the dashboard costs more with {name}:\n{grown}If that has to be: UPDATE_COSTS=1 cargo test --test it cost"
+        "the dashboard costs more with {name}:\n{grown}If that has to be: UPDATE_COSTS=1 cargo test --test it cost\nAll figures: {figures:#?}"
     );
 }
 

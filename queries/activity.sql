@@ -170,9 +170,10 @@ s AS MATERIALIZED (
            pg_catalog.age(a.backend_xmin) AS xmin_age,
            pg_catalog.age(a.backend_xid) AS xid_age,
            a.backend_type IS NULL AS restricted,
-           (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.oid = a.usesysid) AS superuser,
+           r.rolsuper AS superuser,
            a.usesysid
     FROM pg_catalog.pg_stat_activity AS a
+    LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
     WHERE a.pid <> pg_catalog.pg_backend_pid()
       AND (a.state <> 'idle' OR a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL
            OR a.wait_event_type = 'Lock' OR a.backend_type IN ('autovacuum worker', 'walsender')

@@ -44,5 +44,7 @@ FROM (
     UNION ALL
     (SELECT * FROM s ORDER BY s.state_change DESC NULLS LAST LIMIT 4)
     UNION ALL
-    (SELECT * FROM s ORDER BY pg_catalog.random() LIMIT 4)
+    -- neighbours, from anywhere: to sort all by chance takes longer
+    (SELECT * FROM s
+     OFFSET (SELECT pg_catalog.floor(pg_catalog.random() * greatest(pg_catalog.count(*) - 3, 1)) FROM s) LIMIT 4)
 ) AS a

@@ -20,6 +20,7 @@ pub mod load;
 pub mod model;
 pub mod notice;
 pub mod output;
+mod pairs;
 pub mod panels;
 pub mod recording;
 pub mod rows;

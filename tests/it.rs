@@ -12,6 +12,7 @@ mod it {
     mod broker;
     mod compare;
     mod connection;
+    mod cost;
     mod demo;
     mod diagnosis;
     mod docs;

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Maximum length of a recorded line in bytes: far above the largest answer, far below what would exhaust memory.
 pub const LONGEST: usize = 64 << 20;
+/// Bytes of a cell, on average.
+const CELL: usize = 24;
 /// Name of the column whose texts are SQL statements.
 pub(crate) const STATEMENTS: &str = "query";
 
@@ -91,7 +93,14 @@ impl Encoded {
     /// Encodes an event; returns `None` if it is not recorded.
     pub fn of(event: &Event) -> Option<Self> {
         let about = About::of(event)?;
-        let mut line = Vec::new();
+        // An answer has some tens of bytes per cell; growing in steps would copy it several times.
+        let cells = match event {
+            Event::Reported(Report::Answered {
+                outcome: Ok(table), ..
+            }) => table.rows.len() * table.columns.len(),
+            _ => 0,
+        };
+        let mut line = Vec::with_capacity(256 + cells * CELL);
         let mut statements = Vec::new();
         let written = match event {
             Event::Reported(Report::Answered {

@@ -2,7 +2,7 @@
 //! is viewed.
 
 use super::course::Course;
-use super::model::Model;
+use super::model::{Bulk, Model};
 use super::panels::rates;
 use crate::pg::Table;
 use std::io;
@@ -13,10 +13,14 @@ const LEVEL: i32 = 3;
 /// A model of the past.
 #[derive(Debug)]
 pub(super) struct Keyframe {
-    /// The model, without the rows of its feeds if those are compressed.
+    /// The model, without what is compressed.
     model: Box<Model>,
-    rows: Option<Vec<u8>>,
+    /// The rows of its feeds, and what else takes much room; `None` if that could not be compressed.
+    packed: Option<Vec<u8>>,
 }
+
+/// A feed's rows.
+type Rows = (Table, Table, rates::Memory);
 
 /// Compresses; `None` if that fails.
 pub(super) fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -31,21 +35,25 @@ impl Keyframe {
     pub(super) fn of(model: &Model) -> Self {
         let mut model = model.clone();
         model.become_past();
-        let feeds = model.feeds.iter();
-        let rows: Vec<_> = feeds
-            .map(|feed| (&feed.table, &feed.raw, &feed.rates))
+        let feeds = model.feeds.iter_mut();
+        let rows: Vec<Rows> = feeds
+            .map(|feed| {
+                let tables = (
+                    std::mem::take(&mut feed.table),
+                    std::mem::take(&mut feed.raw),
+                );
+                (tables.0, tables.1, std::mem::take(&mut feed.rates))
+            })
             .collect();
-        let rows = serde_json::to_vec(&rows).ok();
-        let rows = rows.and_then(|json| pack(&json));
-        if rows.is_some() {
-            for feed in &mut model.feeds {
-                (feed.table, feed.raw) = (Table::default(), Table::default());
-                feed.rates = rates::Memory::default();
-            }
+        let whole = (rows, model.take_bulk());
+        let packed = serde_json::to_vec(&whole).ok();
+        let packed = packed.and_then(|json| pack(&json));
+        if packed.is_none() {
+            put(&mut model, whole);
         }
         Self {
             model: Box::new(model),
-            rows,
+            packed,
         }
     }
 
@@ -57,13 +65,17 @@ impl Keyframe {
     /// Returns the stored model.
     pub(super) fn model(&self) -> io::Result<Model> {
         let mut model = (*self.model).clone();
-        if let Some(packed) = &self.rows {
+        if let Some(packed) = &self.packed {
             let json = zstd::stream::decode_all(packed.as_slice())?;
-            let rows: Vec<(Table, Table, rates::Memory)> = serde_json::from_slice(&json)?;
-            for (feed, rows) in model.feeds.iter_mut().zip(rows) {
-                (feed.table, feed.raw, feed.rates) = rows;
-            }
+            put(&mut model, serde_json::from_slice(&json)?);
         }
         Ok(model)
     }
+}
+
+fn put(model: &mut Model, (rows, bulk): (Vec<Rows>, Bulk)) {
+    for (feed, rows) in model.feeds.iter_mut().zip(rows) {
+        (feed.table, feed.raw, feed.rates) = rows;
+    }
+    model.put_bulk(bulk);
 }

@@ -35,6 +35,8 @@ mod typing;
 
 use memory::Memory;
 
+pub(in crate::dashboard) use memory::Bulk;
+
 pub use choosing::ColumnLine;
 pub use guarding::Guarding;
 pub use popup::{Chooser, Confirm, Detail, Plan, Popup, Watched};
@@ -67,12 +69,12 @@ const LOG_LINES: usize = 500;
 /// The state of the dashboard.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// Configuration.
-    pub config: Config,
+    /// Configuration. This and the next two are shared with the models kept of the past.
+    pub config: Arc<Config>,
     /// Start parameters.
-    pub start: Start,
+    pub start: Arc<Start>,
     /// Rules that classify sessions.
-    pub classifier: Classifier,
+    pub classifier: Arc<Classifier>,
     /// Panels with their data.
     pub feeds: Vec<Feed>,
     /// Time of the last tick.
@@ -174,9 +176,9 @@ impl Model {
             feed.choose(panel, config.profile);
         }
         let mut model = Self {
-            classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()),
+            classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()).into(),
             interval: config.interval,
-            config,
+            config: config.into(),
             feeds,
             now: Moment::default(),
             size: (80, 24),
@@ -215,7 +217,7 @@ impl Model {
             last_id: 0,
             since: Since::default(),
             memory: Memory::default(),
-            start,
+            start: start.into(),
         };
         model.focus = model.id_of(Panel::Activity).unwrap_or(FeedId(0));
         for complaint in model.start.complaints.clone() {

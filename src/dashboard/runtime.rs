@@ -100,7 +100,7 @@ impl TerminalSession {
         loop {
             let drawn = self
                 .screen
-                .draw(|frame| super::view::starting(&doing, keys, &theme, frame));
+                .draw(|buf| super::view::starting(&doing, keys, &theme, buf));
             drawn.map_err(|error| error.to_string())?;
             tokio::select! {
                 step = engine.next() => match step {

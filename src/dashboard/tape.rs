@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Length of a span in milliseconds: the most that is applied again to reach a moment.
 const SPAN_MS: u64 = 60_000;
+/// Bytes of lines that are compressed at once: a few milliseconds of work, and some seconds of a busy server.
+const OPEN_BYTES: usize = 1 << 20;
 /// Maximum bytes of a span; a minute of a busy server has a tenth of that.
 const SPAN_BYTES: usize = 16 << 20;
 /// Milliseconds that a running dashboard keeps.
@@ -52,21 +54,55 @@ struct Span {
     troubles: Vec<Trouble>,
 }
 
-#[derive(Debug)]
-enum Events {
-    /// Lines of JSON, and their total length.
-    Open(Vec<Encoded>, usize),
-    /// The same, compressed.
-    Packed(Vec<u8>),
+/// Lines of JSON.
+#[derive(Debug, Default)]
+struct Events {
+    /// Older ones, compressed in pieces.
+    packed: Vec<Vec<u8>>,
+    /// Newer ones, and their total length.
+    open: (Vec<Encoded>, usize),
+    /// Length of all.
+    all: usize,
 }
 
 impl Events {
+    fn push(&mut self, line: Encoded) {
+        let length = line.bytes().len();
+        self.all += length;
+        self.open.1 += length;
+        self.open.0.push(line);
+        if self.open.1 >= OPEN_BYTES {
+            self.pack();
+        }
+    }
+
+    /// Compresses the lines that are not yet.
+    fn pack(&mut self) {
+        let lines: Vec<&[u8]> = self.open.0.iter().map(Encoded::bytes).collect();
+        if !lines.is_empty()
+            && let Some(packed) = pack(&lines.concat())
+        {
+            self.packed.push(packed);
+            self.open = (Vec::new(), 0);
+        }
+    }
+
     /// Bytes that they take.
     fn len(&self) -> usize {
-        match self {
-            Self::Open(_, bytes) => *bytes,
-            Self::Packed(bytes) => bytes.len(),
+        self.packed.iter().map(Vec::len).sum::<usize>() + self.open.1
+    }
+
+    /// Returns the events after the first `told`.
+    fn after(&self, told: usize) -> io::Result<VecDeque<Event>> {
+        let event = |line: &[u8]| serde_json::from_slice(line).map_err(io::Error::from);
+        let mut unpacked = Vec::new();
+        for piece in &self.packed {
+            zstd::stream::copy_decode(piece.as_slice(), &mut unpacked)?;
         }
+        let lines = unpacked.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty());
+        let lines = lines.chain(self.open.0.iter().map(Encoded::bytes));
+        lines.skip(told).map(event).collect()
     }
 }
 
@@ -148,7 +184,7 @@ impl Tape {
                 span.last = now;
             }
         } else if let Some(span) = self.spans.back()
-            && span.events.len() >= SPAN_BYTES
+            && span.events.all >= SPAN_BYTES
         {
             let now = span.last;
             self.turn(model, now);
@@ -157,25 +193,19 @@ impl Tape {
             // Nothing has a time before the first tick.
             return;
         };
-        if let Events::Open(lines, bytes) = &mut span.events {
-            *bytes += line.bytes().len();
-            lines.push(line);
-        }
+        span.events.push(line);
     }
 
     /// Packs the newest span and begins another; forgets the oldest.
     fn turn(&mut self, model: &Model, now: Moment) {
-        if let Some(span) = self.spans.back_mut()
-            && let Events::Open(lines, _) = &span.events
-            && let Some(packed) = pack(&joined(lines))
-        {
-            span.events = Events::Packed(packed);
+        if let Some(span) = self.spans.back_mut() {
+            span.events.pack();
         }
         self.spans.push_back(Span {
             begun: now,
             last: now,
             before: Keyframe::of(model),
-            events: Events::Open(Vec::new(), 0),
+            events: Events::default(),
             troubles: Vec::new(),
         });
         let old = |span: &Span| now.mono_ms.saturating_sub(span.last.mono_ms) > self.keep_ms;
@@ -302,25 +332,8 @@ impl Tape {
         else {
             return Ok(VecDeque::new());
         };
-        let event = |line: &[u8]| serde_json::from_slice(line).map_err(io::Error::from);
-        match &span.events {
-            Events::Open(lines, _) => {
-                let lines = lines.iter().skip(told);
-                lines.map(|line| event(line.bytes())).collect()
-            }
-            Events::Packed(packed) => {
-                let unpacked = zstd::stream::decode_all(packed.as_slice())?;
-                let lines = unpacked.split(|byte| *byte == b'\n');
-                let lines = lines.filter(|line| !line.is_empty()).skip(told);
-                lines.map(event).collect()
-            }
-        }
+        span.events.after(told)
     }
-}
-
-fn joined(lines: &[Encoded]) -> Vec<u8> {
-    let lines: Vec<&[u8]> = lines.iter().map(Encoded::bytes).collect();
-    lines.concat()
 }
 
 impl Past {

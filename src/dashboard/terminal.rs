@@ -1,25 +1,28 @@
 //! The terminal: taken over, restored on every exit, and read by a separate thread.
 
+mod canvas;
+
 use super::event::{Event, Key, Mouse};
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{
     self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
     Event as TermEvent, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
 };
-use crossterm::style::Print;
+use crossterm::style::{Print, ResetColor};
 use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{cursor, execute};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use ratatui::Terminal;
-use ratatui::backend::{Backend, CrosstermBackend};
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use ratatui::buffer::Buffer;
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
+
+pub use canvas::Canvas;
 
 /// Interval in milliseconds at which the keyboard thread checks if the program has ended.
 const LISTENING_CHECK: u16 = 5_000;
@@ -45,7 +48,7 @@ pub fn width() -> Option<u16> {
 
 /// The terminal, taken over until this is dropped.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    canvas: Canvas,
 }
 
 impl Screen {
@@ -59,59 +62,54 @@ impl Screen {
             earlier(info);
         }));
         take_over()?;
-        // One write per frame: a frame has a few kilobytes of changes.
-        let writer = BufWriter::with_capacity(64 * 1024, io::stdout());
-        Ok(Self {
-            terminal: Terminal::new(CrosstermBackend::new(writer))?,
-        })
+        let mut screen = Self {
+            canvas: Canvas::default(),
+        };
+        screen.fit()?;
+        Ok(screen)
     }
 
     /// Adapts frames to the terminal after its size has changed; returns columns and rows. It opens the
     /// terminal anew, so it is not called for every frame.
     pub fn fit(&mut self) -> io::Result<(u16, u16)> {
-        self.terminal.autoresize()?;
-        let size = self.terminal.size()?;
-        Ok((size.width, size.height))
+        let size = crossterm::terminal::size()?;
+        if size != self.canvas.size() {
+            send(self.canvas.begin(size.0, size.1))?;
+        }
+        Ok(size)
     }
 
     /// Draws a frame; only changes are written, and a frame without changes writes nothing.
-    pub fn draw(&mut self, render: impl FnOnce(&mut ratatui::Frame<'_>)) -> io::Result<()> {
+    pub fn draw(&mut self, render: impl FnOnce(&mut Buffer)) -> io::Result<()> {
         if has_panicked() {
             return Ok(());
         }
-        let mut frame = self.terminal.get_frame();
-        render(&mut frame);
-        // Terminal::draw would write the cursor's state with every frame.
-        self.terminal.flush()?;
-        self.terminal.swap_buffers();
-        Backend::flush(self.terminal.backend_mut())
+        send(self.canvas.draw(render))
     }
 
     /// Discards the known contents of the screen, so that the next frame is written in full.
     pub fn redraw(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        let (width, height) = self.canvas.size();
+        send(self.canvas.begin(width, height))
     }
 
     /// Copies text to the clipboard by OSC 52.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
-        execute!(
-            self.terminal.backend_mut(),
-            CopyToClipboard::to_clipboard_from(text)
-        )
+        execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))
     }
 
     /// Writes the escape sequence of a notification, and rings the bell if that is wanted.
     pub fn notify(&mut self, sequence: &str, bell: bool) -> io::Result<()> {
         let bell = if bell { "\u{7}" } else { "" };
-        execute!(self.terminal.backend_mut(), Print(sequence), Print(bell))
+        execute!(io::stdout(), Print(sequence), Print(bell))
     }
 
     /// Captures or releases the mouse.
     pub fn capture_mouse(&mut self, on: bool) -> io::Result<()> {
         if on {
-            execute!(self.terminal.backend_mut(), EnableMouseCapture)
+            execute!(io::stdout(), EnableMouseCapture)
         } else {
-            execute!(self.terminal.backend_mut(), DisableMouseCapture)
+            execute!(io::stdout(), DisableMouseCapture)
         }
     }
 
@@ -129,6 +127,16 @@ impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+/// Writes to the terminal, in one piece.
+fn send(bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let mut out = io::stdout();
+    out.write_all(bytes)?;
+    out.flush()
 }
 
 /// Returns true if any thread has panicked since the terminal was taken over.
@@ -156,6 +164,7 @@ fn give_back() {
         let mut out = io::stdout();
         let _ = execute!(
             out,
+            ResetColor,
             DisableMouseCapture,
             DisableBracketedPaste,
             LeaveAlternateScreen,

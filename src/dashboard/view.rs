@@ -31,8 +31,8 @@ pub fn view(model: &Model, theme: &Theme, frame: &mut Frame<'_>) {
     draw(model, theme, frame.buffer_mut());
 }
 
-/// Draws the screen into `buf`.
-fn draw(model: &Model, theme: &Theme, buf: &mut Buffer) {
+/// Draws the screen into an empty `buf`.
+pub fn draw(model: &Model, theme: &Theme, buf: &mut Buffer) {
     let area = buf.area;
     let base = theme.base();
     for cell in &mut buf.content {
@@ -99,10 +99,9 @@ pub fn starting(
     (share, doing, elapsed_s): &(f64, Clean, f64),
     keys: &Keymap,
     theme: &Theme,
-    frame: &mut Frame<'_>,
+    buf: &mut Buffer,
 ) {
-    let area = frame.area();
-    let buf = frame.buffer_mut();
+    let area = buf.area;
     buf.set_style(area, theme.base());
     let width = area.width.saturating_sub(8).min(60);
     let x = area.x + (area.width - width) / 2;

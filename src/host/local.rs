@@ -4,6 +4,7 @@ use super::{ABSENT, APART_S, CLOCK, DIRECTORIES, PAGE, Process, booted_s, second
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ pub(crate) fn read(wanted: &Wanted, now_s: f64) -> Vec<Row> {
     let mut files = Files::new();
     match located(&mut files, wanted) {
         Err(why) => vec![(0, ABSENT, Some(why))],
-        Ok(stat) => {
+        Ok((stat, mut read)) => {
             let mut rows = machine(&mut files, &stat, now_s);
             rows.extend(
                 wanted
@@ -42,7 +43,10 @@ pub(crate) fn read(wanted: &Wanted, now_s: f64) -> Vec<Row> {
                     .flat_map(|data| spaces(Path::new(data))),
             );
             for pid in &wanted.pids {
-                rows.push((*pid, "stat", files.text(&format!("{pid}/stat"))));
+                let stat = read
+                    .remove(pid)
+                    .or_else(|| files.text(&format!("{pid}/stat")));
+                rows.push((*pid, "stat", stat));
                 rows.push((*pid, "io", files.text(&format!("{pid}/io"))));
             }
             rows
@@ -72,14 +76,17 @@ impl Files {
 }
 
 /// Returns `/proc/stat` if the server's processes are on this machine: those that exist began when the server says, and
-/// have one parent.
-fn located(files: &mut Files, wanted: &Wanted) -> Result<String, String> {
+/// have one parent. With it comes what was read about them.
+fn located(files: &mut Files, wanted: &Wanted) -> Result<(String, BTreeMap<i64, String>), String> {
     let stat = files
         .text("stat")
         .ok_or("this machine has no readable /proc/stat")?;
     let booted_s = booted_s(&stat).ok_or("/proc/stat does not say when this machine was booted")?;
+    let mut read = BTreeMap::new();
     let processes = wanted.started.iter().filter_map(|(pid, started_s)| {
-        let process = Process::parse(&files.text(&format!("{pid}/stat"))?)?;
+        let text = files.text(&format!("{pid}/stat"))?;
+        let process = Process::parse(&text)?;
+        read.insert(*pid, text);
         let same = APART_S.contains(&(started_s - booted_s - seconds(process.start)));
         Some((same, process.parent))
     });
@@ -88,7 +95,7 @@ fn located(files: &mut Files, wanted: &Wanted) -> Result<String, String> {
     let family = same.iter().all(|(_, other)| Some(*other) == parent);
     // A pid may have been reused since the server reported it.
     if parent.is_some() && family && same.len() > other.len() {
-        Ok(stat)
+        Ok((stat, read))
     } else {
         Err("the server's processes are not on this machine".to_owned())
     }

@@ -109,6 +109,8 @@ pub struct SessionConfig {
     pub deadline: Duration,
     /// True to connect only when the first statement arrives.
     pub lazy: bool,
+    /// The same, but the session is opened again as soon as it is lost.
+    pub late: bool,
     /// True to answer statements with the error if no session can be opened for them, because they can be asked elsewhere.
     pub hands_back: bool,
     /// True for PgBouncer's admin console, which has no settings and knows no statements but its own.
@@ -140,6 +142,9 @@ pub(super) const OPENING: u64 = 2;
 /// moment, because the attempt may have missed the repair.
 pub type Wake = watch::Receiver<()>;
 
+/// Number of statements of a session's first sample that are answered before the rest is sent: what a user looks at first.
+const FIRST: usize = 2;
+
 /// The queue that one or several sessions take their statements from.
 pub type Queue = Arc<Mutex<Receiver<Vec<Job>>>>;
 
@@ -153,8 +158,9 @@ pub async fn run(
     mut wake: Wake,
 ) {
     let mut pending = None;
+    let mut late = config.late;
     loop {
-        if config.lazy && pending.is_none() {
+        if (config.lazy || std::mem::take(&mut late)) && pending.is_none() {
             pending = queue.lock().await.recv().await;
             if pending.is_none() {
                 return;
@@ -303,6 +309,10 @@ async fn serve(
                 }
             }
         };
+        let mut jobs = jobs;
+        if shared.begins(&jobs) && jobs.len() > FIRST {
+            next = Some(jobs.split_off(FIRST));
+        }
         let begun = Instant::now();
         let work = async {
             shared.learn(client, config, &jobs).await;

@@ -1,23 +1,23 @@
 //! The cost of a tick and of a frame: `cargo bench`. A frame must take less than 5 ms, otherwise keys lag.
 //!
 //! Models are built from events, as in the program; reading from the server is left out.
-#![expect(clippy::unwrap_used, reason = "helpers of a benchmark")]
+#![expect(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "helpers of a benchmark"
+)]
+
+mod server;
 
 use criterion::{BatchSize, Criterion};
-use htap_top::config::Config;
-use htap_top::dashboard::event::{Event, Key, Moment, OwnCost};
-use htap_top::dashboard::model::{Model, Start};
-use htap_top::dashboard::panels;
-use htap_top::dashboard::panels::spec::Spec;
+use htap_top::dashboard::event::{Event, FeedId, Key};
+use htap_top::dashboard::model::Model;
 use htap_top::dashboard::theme::Theme;
 use htap_top::dashboard::view::view;
-use htap_top::format::Unit;
-use htap_top::pg::sampler::{Report, SessionId};
-use htap_top::pg::{Peer, Protection, Table, Value};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use server::{Server, ticked};
 use std::hint::black_box;
-use std::sync::Arc;
 
 /// Columns and rows of the terminal.
 const SIZE: (u16, u16) = (160, 48);
@@ -60,13 +60,14 @@ fn frame(criterion: &mut Criterion, name: &str, backends: usize, full: bool) -> 
 /// A tick of the clock and all answers of the fast session that follow.
 fn tick(criterion: &mut Criterion, backends: usize) {
     let mut model = dashboard(backends);
-    let specs = panels::built_in().unwrap();
+    let known = model.clone();
     let mut second = SECONDS;
     criterion.bench_function(&format!("update/tick_{backends}_backends"), |bencher| {
         bencher.iter_batched(
             || {
                 second += 1;
-                (ticked(second), answers(specs, backends, second, &FAST))
+                let answers = answers(&known, backends, second, &FAST);
+                (ticked(second * 1000), answers)
             },
             |(ticked, answers)| {
                 let mut effects = model.update(ticked).len();
@@ -87,174 +88,40 @@ const FAST: [&str; 4] = ["database", "sessions", "activity", "snapshots"];
 
 /// A dashboard that has watched a server with this many backends for half a minute.
 fn dashboard(backends: usize) -> Model {
-    let mut model = Model::new(Start {
-        config: Config::default(),
-        built_in: panels::built_in().unwrap(),
-        own_panels: Vec::new(),
-        complaints: Vec::new(),
-        utc_offset_s: 0,
-        themes: vec!["dark".into()],
-        target: "shop @ primary:5432".into(),
-        olap_target: None,
-        olap_server: None,
-        pooler: None,
-        own_roles: vec!["htap_monitor".into()],
-        demo: false,
-        server: None,
-    });
-    send(
-        &mut model,
-        Event::Resized {
-            width: SIZE.0,
-            height: SIZE.1,
-        },
-    );
-    let specs = panels::built_in().unwrap();
-    let all: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let mut model = Server::model(SIZE.0, SIZE.1);
+    let feeds = model.feeds.iter();
+    let all: Vec<String> = feeds.map(|feed| feed.spec.name.clone()).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
     for second in 0..SECONDS {
-        send(&mut model, ticked(second));
+        send(&mut model, ticked(second * 1000));
         if second == 0 {
-            for session in [SessionId::Fast, SessionId::Slow, SessionId::Olap(0)] {
-                let peer = Peer {
-                    host: "primary".into(),
-                    port: 5432,
-                    protection: Protection::Verified,
-                    pooled: false,
-                };
-                send(
-                    &mut model,
-                    Event::Reported(Report::Opened { session, peer }),
-                );
+            for opened in Server::opened() {
+                send(&mut model, opened);
             }
             // The program's first queries: the server's facts and the existence of relations.
-            for answer in answers(specs, backends, second, &["facts", "needs"]) {
+            for answer in answers(&model, backends, second, &["facts", "needs"]) {
                 send(&mut model, answer);
             }
         }
-        for answer in answers(
-            specs,
-            backends,
-            second,
-            if second == 0 { &all } else { &FAST },
-        ) {
+        let wanted = if second == 0 { &all[..] } else { &FAST };
+        for answer in answers(&model, backends, second, wanted) {
             send(&mut model, answer);
         }
     }
     model
 }
 
-fn send(model: &mut Model, event: Event) {
-    black_box(model.update(event));
-}
-
-fn ticked(second: u64) -> Event {
-    let now = Moment {
-        mono_ms: second * 1000,
-        epoch_ms: 1_790_000_000_000 + second as i64 * 1000,
+/// The answers of the feeds of these names, in that order.
+fn answers(model: &Model, backends: usize, second: u64, wanted: &[&str]) -> Vec<Event> {
+    let server = Server {
+        sessions: backends,
+        tables: 20,
     };
-    Event::Ticked {
-        now,
-        cost: OwnCost {
-            cpu_ms: second as f64,
-        },
-    }
-}
-
-/// The answers of the `wanted` feeds, in that order; a feed's number is its position in `specs`.
-fn answers(specs: &[Arc<Spec>], backends: usize, second: u64, wanted: &[&str]) -> Vec<Event> {
-    let answer = |name: &&str| {
-        let id = specs.iter().position(|spec| spec.name == **name)?;
-        let outcome = Ok(sample(specs.get(id)?, backends, second));
-        Some(Event::Reported(Report::Answered {
-            id: id as u16,
-            took_ms: 0.4,
-            outcome,
-        }))
-    };
+    let id = |name: &&str| model.feeds.iter().position(|feed| feed.spec.name == **name);
+    let answer = |name| server.answer(model, FeedId(id(name)? as u16), second);
     wanted.iter().filter_map(answer).collect()
 }
 
-/// Rows with the columns described in the panel's file, filled according to their units.
-fn sample(spec: &Spec, backends: usize, second: u64) -> Table {
-    let columns = &spec.front.columns;
-    let rows = match spec.name.as_str() {
-        "activity" => backends,
-        "database" | "facts" => 1,
-        "needs" => 0,
-        "hourly_sales" => 25,
-        _ => 20,
-    };
-    let cells = |row: usize| {
-        columns
-            .iter()
-            .map(|(column, spec)| cell(column, spec.unit, row, second))
-            .collect()
-    };
-    let rows = (0..rows).map(cells).collect();
-    Table {
-        columns: columns.keys().map(|name| name.as_str().into()).collect(),
-        rows,
-    }
-}
-
-fn cell(column: &str, unit: Unit, row: usize, second: u64) -> Value {
-    let at = 1_790_000_000 + second as i64;
-    let number = row as i64;
-    match (column, unit) {
-        ("pid", _) => Value::Int(10_000 + number),
-        ("server_version_num", _) => Value::Int(170_002),
-        ("usename" | "role", _) => ["app", "reports", "refresh"]
-            .get(row % 3)
-            .copied()
-            .unwrap_or("app")
-            .into(),
-        ("application_name", _) => ["checkout", "metabase", "htap-refresh"]
-            .get(row % 3)
-            .copied()
-            .unwrap_or("")
-            .into(),
-        ("state", _) => ["active", "idle in transaction", "active"]
-            .get(row % 3)
-            .copied()
-            .unwrap_or("active")
-            .into(),
-        ("backend_type", _) => "client backend".into(),
-        ("wait_event_type", _) => {
-            if row.is_multiple_of(4) {
-                "Lock".into()
-            } else {
-                Value::Null
-            }
-        }
-        ("wait_event", _) => {
-            if row.is_multiple_of(4) {
-                "transactionid".into()
-            } else {
-                Value::Null
-            }
-        }
-        // One in four waits, fifty at a time for the same backend.
-        ("blocked_by", _) if row.is_multiple_of(4) && row > 0 => {
-            format!("{}", 10_000 + (row / 200) * 200).as_str().into()
-        }
-        ("blocked_by" | "leader_pid" | "pgss_schema", _) => Value::Null,
-        ("query", _) => {
-            let text = format!(
-                "UPDATE shop.inventory SET quantity = quantity - $1 WHERE product_id = {number} RETURNING quantity"
-            );
-            text.as_str().into()
-        }
-        ("kind", _) => "backend".into(),
-        ("xmax", _) => Value::Int(1_000_000 + second as i64 * 150),
-        ("now_epoch", _) => Value::Float(at as f64),
-        (_, Unit::Count) => Value::Int(number * 37 + second as i64 * 150),
-        (_, Unit::Bytes) => Value::Int(number * 8192),
-        (_, Unit::Seconds | Unit::Ms | Unit::Percent | Unit::PerSecond) => {
-            Value::Float(row as f64 % 90.0 + 0.25)
-        }
-        (_, Unit::Money) => Value::Decimal("1234.50".into(), 1234.5 + row as f64),
-        (_, Unit::Time | Unit::Hour) => Value::Float((at - 3600 * number) as f64),
-        (_, Unit::Flag) => Value::Bool(row.is_multiple_of(5)),
-        (_, Unit::Plain) => format!("{column} {number}").as_str().into(),
-    }
+fn send(model: &mut Model, event: Event) {
+    black_box(model.update(event));
 }

@@ -293,7 +293,7 @@ fn a_dropped_index_is_seen_in_what_it_slowed() {
 /// The same list in the replay of the recording, marked and looked at in the same moments.
 fn replayed(path: &std::path::Path, marked_ms: u64, seen_ms: u64, live: &Comparison) {
     let start = Board::new(Config::default()).model.start;
-    let recording = recording::read(&[path.to_owned()], start).unwrap();
+    let recording = recording::read(&[path.to_owned()], (*start).clone()).unwrap();
     let mut past = recording.tape.at(marked_ms).unwrap();
     let effects = past.model.update(Event::KeyPressed(Key::Char('b')));
     drop(effects);

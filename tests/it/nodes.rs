@@ -381,7 +381,7 @@ fn business_panels_are_asked_elsewhere_once_the_standby_is_paused_and_return_at_
     assert_eq!(read(&mut board, &effects), [true]);
     let mut config = Config::default();
     config.olap.fall_back = false;
-    board.model.config = config;
+    board.model.config = config.into();
     let asked = tell(&mut board, true, replication(0, 1_000_000_000), calm);
     assert_eq!(asked.last(), Some(&false), "it is not wanted: {asked:?}");
     assert_eq!(board.faults(), Vec::<String>::new());

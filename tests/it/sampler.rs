@@ -29,6 +29,7 @@ fn config(server: Duration, client: Duration) -> SessionConfig {
         transaction: false,
         deadline: client,
         lazy: false,
+        late: false,
         hands_back: false,
         console: false,
         ended: Tally::default(),
@@ -479,6 +480,7 @@ fn a_lazy_session_waits_for_its_first_statement() {
         let admin = database.connect().await;
         let lazy = SessionConfig {
             lazy: true,
+            late: false,
             console: false,
             transaction: true,
             ..config(LONG, LONG)

@@ -124,6 +124,7 @@ const WORDS: &[Word] = &[
             "src/dashboard/widgets",
             "src/dashboard/panels",
             "src/dashboard/runtime",
+            "src/dashboard/terminal",
             "src/dashboard/terminal.rs",
         ],
     },

@@ -987,7 +987,7 @@ fn pausing_the_relay_is_asked_for_and_told() {
         "{screen}"
     );
     assert_eq!(acts(&board.keys("y")), [&Action::ResumeRelay]);
-    board.model.config.read_only = true;
+    std::sync::Arc::make_mut(&mut board.model.config).read_only = true;
     let _ = board.keys("P");
     assert!(board.said().starts_with("read-only"), "{}", board.said());
 }

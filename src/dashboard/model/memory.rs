@@ -1,5 +1,6 @@
 //! State that derivations keep between samples.
 
+use super::Model;
 use super::hosting::Hosts;
 use super::learning::Kinds;
 use super::notifying::Notifying;
@@ -13,8 +14,31 @@ use crate::dashboard::panels::{
 use crate::dashboard::xid_clock::XidClock;
 use crate::pg::Table;
 use crate::text::Clean;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+/// What of the memory takes most room. Models of the past hold it compressed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::dashboard) struct Bulk {
+    waits: waits::Memory,
+    statements: statements::Memory,
+}
+
+impl Model {
+    /// Takes it out of the model.
+    pub(in crate::dashboard) fn take_bulk(&mut self) -> Bulk {
+        Bulk {
+            waits: std::mem::take(&mut self.memory.waits),
+            statements: std::mem::take(&mut self.memory.statements),
+        }
+    }
+
+    /// Puts it back.
+    pub(in crate::dashboard) fn put_bulk(&mut self, bulk: Bulk) {
+        (self.memory.waits, self.memory.statements) = (bulk.waits, bulk.statements);
+    }
+}
 
 /// State that derivations keep between samples.
 #[derive(Clone, Debug, Default)]

@@ -10,6 +10,7 @@ use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
 use crate::dashboard::panels::replication;
 use crate::dashboard::panels::spec::{Crowded, Pool};
+use crate::dashboard::rows::Panel;
 use crate::format;
 use crate::pg::sampler::SessionId;
 use crate::pg::{Class, Peer, PgError};
@@ -18,6 +19,16 @@ use crate::pg::{Class, Peer, PgError};
 const EARLY_MS: u64 = 60;
 /// Seconds for which a message stays in the footer.
 const NOTICE_S: f64 = 6.0;
+
+/// Place of a feed among those that are queried together. The counters come first because they count this session's own
+/// work, then the sessions, which somebody who has just come looks at.
+fn rank(feed: Option<&Feed>) -> u8 {
+    match feed.and_then(|feed| feed.panel) {
+        Some(Panel::Database) => 0,
+        Some(Panel::Activity) => 1,
+        _ => 2,
+    }
+}
 
 impl Model {
     pub(super) fn tick(&mut self, now: Moment, cost: OwnCost) -> Vec<Effect> {
@@ -99,13 +110,16 @@ impl Model {
             SampleScope::Background | SampleScope::These(_) => Vec::new(),
         };
         let due = |id: FeedId, feed: &Feed| {
-            // The pooler answers without a server, too.
-            (known || (reached && is_asked_at_once(feed)) || feed.spec.front.pool == Pool::Pooler)
-                && self.is_asked(id, feed, &shown)
+            // The time first: most feeds are not due, and the rest takes longer to tell.
+            feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
                 && feed.sampling.in_flight.is_none()
-                && feed.sampling.due_ms <= now.mono_ms.saturating_add(EARLY_MS)
                 && feed.sampling.missing.is_empty()
                 && !feed.sampling.denied
+                // The pooler answers without a server, too.
+                && (known
+                    || (reached && is_asked_at_once(feed))
+                    || feed.spec.front.pool == Pool::Pooler)
+                && self.is_asked(id, feed, &shown)
                 && self.is_host_readable(feed)
         };
         let ids: Vec<FeedId> = (0..self.feeds.len() as u16)
@@ -156,6 +170,7 @@ impl Model {
             });
         }
         if !requests.is_empty() {
+            requests.sort_by_key(|request| rank(self.feed(request.feed)));
             effects.push(Effect::Sample(requests));
         }
         effects

@@ -1,6 +1,7 @@
 //! Rates of counters: the columns that a panel file lists under `rates` are shown per second.
 
 use super::spec::Front;
+use crate::dashboard::pairs;
 use crate::pg::{Table, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -14,24 +15,6 @@ pub struct Memory {
     at_s: f64,
     #[serde(with = "pairs")]
     seen: HashMap<Vec<Box<str>>, Vec<Option<f64>>>,
-}
-
-/// Counters are serialized as pairs, because JSON keys must be strings.
-mod pairs {
-    use serde::{Deserialize, Deserializer, Serializer};
-    use std::collections::HashMap;
-
-    type Counters = Vec<Option<f64>>;
-    type Seen = HashMap<Vec<Box<str>>, Counters>;
-
-    pub(super) fn serialize<S: Serializer>(seen: &Seen, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(seen)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Seen, D::Error> {
-        let pairs: Vec<(Vec<Box<str>>, Counters)> = Vec::deserialize(from)?;
-        Ok(pairs.into_iter().collect())
-    }
 }
 
 /// Replaces counters by their growth per second since the previous sample, by the server's clock. A counter

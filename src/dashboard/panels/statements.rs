@@ -1,15 +1,17 @@
 //! Statements of pg_stat_statements: their work during the interval, from two samples of cumulative sums.
 
 use super::classify::{Classifier, Session};
+use crate::dashboard::pairs;
 use crate::dashboard::rows::{Columns, Row, added, read};
 use crate::pg::{Table, Value};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Columns that are derived from two samples.
 pub(crate) const OF_INTERVAL: [&str; 4] = ["share_pct", "mean_ms", "sd_ms", "rows_per_call"];
 
 /// Cumulative sums: executions, milliseconds, calls x variance.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Sums {
     calls: f64,
     total_ms: f64,
@@ -18,8 +20,9 @@ struct Sums {
 }
 
 /// The sums of the previous sample.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
+    #[serde(with = "pairs")]
     seen: HashMap<Vec<Box<str>>, Sums>,
     /// True if there was none when figures were derived last.
     first: bool,

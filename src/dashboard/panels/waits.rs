@@ -5,6 +5,7 @@ use crate::config::WorkClass;
 use crate::dashboard::rows::{Rows, added, read};
 use crate::pg::{Table, Value};
 use crate::text::Clean;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Length of the window in seconds.
@@ -18,15 +19,29 @@ const LATE: f64 = 1.5;
 type State = (WorkClass, String);
 
 /// One sample.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Sample {
     at_s: f64,
-    sessions: BTreeMap<State, i64>,
+    sessions: Vec<(State, i64)>,
     statements: Vec<(State, Clean, i64)>,
 }
 
+impl Sample {
+    fn add(&mut self, state: State, n: i64) {
+        match self.sessions.iter_mut().find(|(known, _)| *known == state) {
+            Some((_, count)) => *count += n,
+            None => self.sessions.push((state, n)),
+        }
+    }
+
+    fn count(&self, state: &State) -> i64 {
+        let found = self.sessions.iter().find(|(known, _)| known == state);
+        found.map_or(0, |(_, n)| *n)
+    }
+}
+
 /// The samples of the last minute.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
     samples: VecDeque<Sample>,
 }
@@ -55,7 +70,7 @@ impl Memory {
                 (kind, event) => format!("{kind} {event}"),
             };
             let n = row.n().unwrap_or(0);
-            *sample.sessions.entry((class, wait.clone())).or_default() += n;
+            sample.add((class, wait.clone()), n);
             if let Some(query) = row.query().clean()
                 && sample.statements.len() < NAMED
             {
@@ -117,7 +132,7 @@ impl Memory {
         let ago = |sample: &Sample| (now_s - sample.at_s).max(0.0) as usize;
         let mut later = self.samples.iter().skip(1);
         for sample in &self.samples {
-            let n = sample.sessions.get(state).copied().unwrap_or(0);
+            let n = sample.count(state);
             // A sample stands for the seconds until the next one, which may be slightly early or late.
             let next = later.next();
             let first = ago(sample);

@@ -13,9 +13,10 @@ use crate::dashboard::notice::Notice;
 use crate::dashboard::rows::Panel;
 use crate::dashboard::terminal::{self, Screen};
 use crate::dashboard::theme::Theme;
-use crate::dashboard::view::view;
+use crate::dashboard::view;
 use std::io;
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 /// After a tick requested samples, a frame waits this long for them, so that the samples of one moment are
@@ -50,6 +51,8 @@ impl App {
         asked.extend(self.servers.tell(source.clock.tick()));
         self.carry_out(asked, &mut source.runners)?;
         self.servers.write_tabs();
+        // The sessions begin to connect before the first frame is drawn.
+        yield_now().await;
         self.draw(true)?;
         while let Some(next) = source.next(self.next_frame(), self.is_dirty()).await {
             if terminal::has_panicked() {
@@ -65,7 +68,11 @@ impl App {
                 }
                 Next::Frame => (Vec::new(), Kind::Other),
             };
-            source.drain(&mut self.servers, &mut asked);
+            let kind = if source.drain(&mut self.servers, &mut asked) {
+                Kind::Urgent
+            } else {
+                kind
+            };
             let sampling = |asked: &Asked| matches!(asked.effect, Effect::Sample(_));
             let settle = match kind {
                 Kind::Tick if asked.iter().any(sampling) => SAMPLES,
@@ -183,7 +190,7 @@ impl App {
         let model = self.servers.shown.timeline.shown();
         if let Some(theme) = self.themes.get(model.theme).or(self.themes.first()) {
             let begun = Instant::now();
-            self.screen.draw(|frame| view(model, theme, frame))?;
+            self.screen.draw(|buf| view::draw(model, theme, buf))?;
             logged::frame(begun.elapsed(), model.size.0, model.size.1);
         }
         self.live = self.live || !model.rows(Panel::Activity).columns.is_empty();

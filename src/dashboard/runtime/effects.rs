@@ -10,7 +10,7 @@ use crate::dashboard::panels::spec::Pool;
 use crate::pg::admin::{self, Exclusions};
 use crate::pg::canary::{self, Pace};
 use crate::pg::measure;
-use crate::pg::sampler::{Job, Report, SessionId, Tally};
+use crate::pg::sampler::{Job, Report, SessionConfig, SessionId, Tally};
 use crate::pg::{Canceller, Class, Client, PgError, Target};
 use crate::stream::pause;
 use crate::system::refresh::Refresh;
@@ -72,7 +72,11 @@ impl EffectRunner {
         let elsewhere = targets.tally(&done);
         let watched = monitor(FAST_TIMEOUT, &fast_done, &done);
         let fast = opener.open([SessionId::Fast], &targets.oltp, &watched);
-        let watched = monitor(SLOW_TIMEOUT, &done, &done);
+        // What is on the screen first comes from the fast session, which a server starts sooner alone.
+        let watched = SessionConfig {
+            late: true,
+            ..monitor(SLOW_TIMEOUT, &done, &done)
+        };
         let slow = opener.open([SessionId::Slow], &targets.oltp, &watched);
         let asked = analytic(&config.olap, targets.stand_in.is_some(), &elsewhere);
         let numbers = (0..config.olap.connections).map(SessionId::Olap);

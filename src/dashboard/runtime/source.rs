@@ -67,16 +67,30 @@ impl EventSource {
         Some(Next::Event(event, kind))
     }
 
-    /// Takes in all events already available, so that one frame shows them.
-    pub(super) fn drain(&mut self, servers: &mut Servers, asked: &mut Vec<Asked>) {
-        while let Ok(event) = self.inbox.try_recv() {
-            asked.extend(servers.tell(event));
+    /// Takes in all events already available, so that one frame shows them. Returns true if the user waits for a reaction:
+    /// what is left of the others then comes after it.
+    pub(super) fn drain(&mut self, servers: &mut Servers, asked: &mut Vec<Asked>) -> bool {
+        let Self { inbox, runners, .. } = self;
+        let mut pressed = |servers: &mut Servers, asked: &mut Vec<Asked>| {
+            let mut pressed = false;
+            while let Ok(event) = inbox.try_recv() {
+                asked.extend(servers.tell(event));
+                pressed = true;
+            }
+            pressed
+        };
+        if pressed(servers, asked) {
+            return true;
         }
-        for (position, runner) in self.runners.all.iter_mut().enumerate() {
+        for (position, runner) in runners.all.iter_mut().enumerate() {
             while let Ok(report) = runner.reports.try_recv() {
                 asked.extend(servers.tell_one(position + 1, Event::Reported(report)));
+                if pressed(servers, asked) {
+                    return true;
+                }
             }
         }
+        false
     }
 }
 

@@ -23,9 +23,11 @@ use tokio::time::timeout;
 /// Maximum number of bytes that wait for the disk; a minute of a busy server takes an eighth of that. A single line may
 /// be longer.
 pub(super) const BYTES: usize = 8 << 20;
-/// Maximum number of batches that wait for the disk. Each tick of the clock makes one, four per second.
+/// Maximum number of batches that wait for the disk. Each second makes one.
 pub(super) const BATCHES: usize = 512;
-/// Size in bytes at which a batch is queued without waiting for the next tick.
+/// Milliseconds between two batches: each wakes the thread, and it writes to the disk once a second.
+const APART_MS: u64 = 1_000;
+/// Size in bytes at which a batch is queued at once.
 const BATCH_BYTES: usize = 256 << 10;
 /// Maximum wait for the disk at the end.
 const END: Duration = Duration::from_secs(3);
@@ -74,9 +76,11 @@ impl Waiting {
 /// Queues a recording's lines for the thread that writes them.
 pub(super) struct RecordingWriter {
     queue: Sender<Vec<Encoded>>,
-    /// Lines since the last tick.
+    /// Lines since the last batch.
     batch: Vec<Encoded>,
     batch_bytes: usize,
+    /// Second of the last batch's tick.
+    sent_s: u64,
     waiting: Arc<Waiting>,
     /// Result of the thread.
     ended: oneshot::Receiver<Result<(), String>>,
@@ -162,6 +166,7 @@ impl RecordingWriter {
             queue,
             batch: Vec::new(),
             batch_bytes: 0,
+            sent_s: 0,
             waiting,
             ended,
             now: Moment::default(),
@@ -194,12 +199,14 @@ impl RecordingWriter {
         self.waiting.add(&line);
         self.batch.push(line);
         self.batch_bytes += length;
-        if tick.is_some() || self.batch_bytes >= BATCH_BYTES {
+        let second = self.now.mono_ms / APART_MS;
+        if (tick.is_some() && second != self.sent_s) || self.batch_bytes >= BATCH_BYTES {
+            self.sent_s = second;
             self.send();
         }
     }
 
-    /// Queues the lines since the last tick.
+    /// Queues the lines since the last batch.
     fn send(&mut self) {
         self.batch_bytes = 0;
         let batch = std::mem::take(&mut self.batch);

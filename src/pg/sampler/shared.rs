@@ -11,7 +11,7 @@ use crate::pg::client::Client;
 use crate::pg::error::{Class, PgError};
 use crate::pg::table::{Table, Value};
 use futures_util::future::join_all;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -29,6 +29,8 @@ const TEXT: (&str, &str) = ("pg_catalog.textsend(a.query)", "a.query");
 
 /// Number of statements that are remembered.
 const KNOWN: usize = 64;
+/// Number of joined statements that are remembered: which ones are due together changes from second to second.
+const JOINED: usize = 8;
 
 /// Result of a statement.
 pub(in crate::pg) struct Answer {
@@ -46,15 +48,19 @@ pub(in crate::pg) struct Shared {
     columns: HashMap<Arc<str>, Option<Columns>>,
     /// True if they fail together although each succeeds by itself.
     refused: bool,
+    /// Statements that were sent before their columns were known.
+    tried: HashSet<Arc<str>>,
+    /// Statements that were joined lately, with the text of the whole, newest last.
+    joined: Vec<(Vec<Arc<str>>, Arc<str>)>,
 }
 
 /// A statement to send: one alone, or several joined.
-enum Sent<'a> {
+enum Sent {
     One(usize),
-    Joined(Vec<(usize, &'a Columns)>, Arc<str>),
+    Joined(Vec<(usize, Columns)>, Arc<str>),
 }
 
-impl Sent<'_> {
+impl Sent {
     fn count(&self) -> usize {
         match self {
             Self::One(_) => 1,
@@ -111,13 +117,11 @@ impl Shared {
                 }
             }
         }
-        drop(sent);
-        for (at, _) in answers.iter().filter(|(_, told)| told.outcome.is_ok()) {
-            // A statement that had failed by itself and now succeeds is looked up again.
-            if let Some(job) = jobs.get(*at)
-                && let Some(None) = self.columns.get(&job.sql)
+        for (at, told) in &answers {
+            if let (Some(job), Ok(table)) = (jobs.get(*at), &told.outcome)
+                && may_share(job)
             {
-                self.columns.remove(&job.sql);
+                self.note(job, table);
             }
         }
         answers.extend(self.apart(client, config, jobs, apart).await);
@@ -147,7 +151,27 @@ impl Shared {
         answers
     }
 
-    /// Looks up the column names of new statements. Reads no rows for that.
+    /// Takes in the answer of a statement: its columns are known from its rows.
+    fn note(&mut self, job: &Job, table: &Table) {
+        let known = self.columns.get(&job.sql);
+        if let Some(None) = known {
+            // It had failed by itself, and now succeeds: it is looked up again.
+            self.columns.remove(&job.sql);
+        } else if known.is_none() && table.columns.is_empty() {
+            self.tried.insert(Arc::clone(&job.sql));
+        } else if known.is_none() {
+            let columns = Some(Arc::clone(&table.columns));
+            self.columns.insert(Arc::clone(&job.sql), columns);
+        }
+    }
+
+    /// Returns true if no statement that can share a read has been sent so far, and these have one.
+    pub(in crate::pg) fn begins(&self, jobs: &[Job]) -> bool {
+        self.columns.is_empty() && self.tried.is_empty() && jobs.iter().any(may_share)
+    }
+
+    /// Looks up the column names of statements that have returned no rows so far. Reads no rows for that. A new statement is
+    /// sent alone at first: to plan it twice would take longer.
     pub(in crate::pg) async fn learn(
         &mut self,
         client: &Client,
@@ -156,6 +180,7 @@ impl Shared {
     ) {
         let new = jobs.iter().filter(|job| may_share(job));
         let new = new.filter(|job| !self.columns.contains_key(&job.sql));
+        let new = new.filter(|job| self.tried.contains(&job.sql));
         let new: Vec<&Job> = new.collect();
         let told = join_all(new.iter().map(async |job| {
             let describing = Job {
@@ -170,19 +195,20 @@ impl Shared {
             if self.columns.len() >= KNOWN {
                 // Statements change rarely, when privileges do.
                 self.columns.clear();
+                self.tried.clear();
             }
             self.columns.insert(Arc::clone(&job.sql), columns);
         }
     }
 
     /// Returns the statements to send, in the order of the jobs.
-    fn plan(&self, jobs: &[Job]) -> Vec<Sent<'_>> {
+    fn plan(&mut self, jobs: &[Job]) -> Vec<Sent> {
         let known = |job: &Job| self.columns.get(&job.sql).and_then(Option::as_ref);
-        let members: Vec<(usize, &Columns)> = jobs
+        let members: Vec<(usize, Columns)> = jobs
             .iter()
             .enumerate()
             .filter(|(_, job)| !self.refused && may_share(job))
-            .filter_map(|(at, job)| Some((at, known(job)?)))
+            .filter_map(|(at, job)| Some((at, Arc::clone(known(job)?))))
             .collect();
         let together = members.len() > 1;
         let is_member = |at: usize| together && members.iter().any(|(member, _)| *member == at);
@@ -193,11 +219,33 @@ impl Shared {
                 sent.push(Sent::One(at));
             } else if Some(at) == first {
                 let statements = members.iter().filter_map(|(at, _)| jobs.get(*at));
-                let statements: Vec<&str> = statements.map(|job| &*job.sql).collect();
-                sent.push(Sent::Joined(members.clone(), join(&statements).into()));
+                let statements: Vec<&Arc<str>> = statements.map(|job| &job.sql).collect();
+                sent.push(Sent::Joined(members.clone(), self.joined(&statements)));
             }
         }
         sent
+    }
+
+    /// Returns these statements joined: texts of tens of kilobytes, which are written once.
+    fn joined(&mut self, statements: &[&Arc<str>]) -> Arc<str> {
+        let same = |parts: &[Arc<str>]| {
+            parts.len() == statements.len()
+                && parts
+                    .iter()
+                    .zip(statements)
+                    .all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        if let Some((_, whole)) = self.joined.iter().find(|(parts, _)| same(parts)) {
+            return Arc::clone(whole);
+        }
+        let texts: Vec<&str> = statements.iter().map(|sql| &***sql).collect();
+        let whole: Arc<str> = join(&texts).into();
+        if self.joined.len() >= JOINED {
+            self.joined.remove(0);
+        }
+        let parts = statements.iter().map(|sql| Arc::clone(sql)).collect();
+        self.joined.push((parts, Arc::clone(&whole)));
+        whole
     }
 }
 
@@ -250,7 +298,7 @@ fn join(statements: &[&str]) -> String {
 }
 
 /// Splits the answer into each statement's rows. As with a single statement, there are no columns if there are no rows.
-fn split(table: Table, members: &[(usize, &Columns)]) -> Vec<Table> {
+fn split(table: Table, members: &[(usize, Columns)]) -> Vec<Table> {
     let mut tables: Vec<Table> = members.iter().map(|_| Table::default()).collect();
     for mut cells in table.rows {
         let rest = cells.split_off(cells.len().min(1));

@@ -453,7 +453,7 @@ fn a_session_that_we_may_not_end_is_told_with_who_may() {
         let waiting = waiters(&database, &admin, 1).await;
         let cause = watch.until("it waits", queued(1)).await;
         assert_eq!(cause.cure, "K terminates it");
-        watch.board.model.config.read_only = true;
+        std::sync::Arc::make_mut(&mut watch.board.model.config).read_only = true;
         let cause = watch.until("it waits", queued(1)).await;
         assert_eq!(
             cause.cure,

@@ -828,7 +828,7 @@ pub fn several(count: usize) -> Board {
         name: format!("server-{number}-of-the-shop").as_str().into(),
         colour: None,
     };
-    board.model.start.server = Some(place(1));
+    std::sync::Arc::make_mut(&mut board.model.start).server = Some(place(1));
     let own = board.model.tab(true);
     let own = own.unwrap_or_else(|| unreachable!("it is one of several"));
     let tabs = (1..=count).map(|number| {

@@ -230,15 +230,14 @@ fn explain_tells_what_is_read_and_limits_hold() {
                 .unwrap()
         };
         let all = told("EXPLAIN ANALYZE SELECT * FROM fact_sales").await;
-        let files = number_in(&all, "column files: ");
-        assert!(
-            all.contains(&format!("{files} of {files} are read, 0 are pruned")),
-            "{all}"
-        );
+        let rows = number_in(&all, "their hours have ")
+            + number_in(&all, "rows read from mart.fact_sales: ");
+        assert_eq!(rows, number_in(&all, "answer: "), "{all}");
         assert!(
             number_in(&all, "rows read from mart.fact_sales: ") > 0,
             "{all}"
         );
+        assert!(number_in(&all, "column files: ") > 5, "{all}");
         let one = told("EXPLAIN ANALYZE SELECT sum(quantity) FROM fact_sales WHERE sale_time BETWEEN now() - interval '5 days' AND now() - interval '4 days'").await;
         assert!(number_in(&one, "column files: ") <= 2, "{one}");
         assert_eq!(

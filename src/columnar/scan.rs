@@ -224,7 +224,7 @@ fn from_rows(held: &mut BTreeMap<i64, i64>, hours: &Range<i64>) -> Vec<Range<i64
 fn gaps(held: &BTreeMap<i64, i64>, hours: &Range<i64>) -> Vec<Range<i64>> {
     let mut gaps = Vec::new();
     let mut at = hours.start;
-    for range in ranges(held.keys().copied()) {
+    for range in ranges(held.range(hours.clone()).map(|(hour, _)| *hour)) {
         if at < range.start {
             gaps.push(at..range.start);
         }
@@ -270,16 +270,13 @@ mod tests {
             [i64::MIN..5, 7..8, 9..i64::MAX]
         );
         // Every other hour of ten days: they come as days.
-        let mut held: BTreeMap<i64, i64> = (0..240)
-            .filter(|hour| hour % 2 == 0)
-            .map(|hour| (hour, 1))
-            .chain([(300, 1)])
-            .collect();
+        let even = (0..240).filter(|hour| hour % 2 == 0);
+        let mut held: BTreeMap<i64, i64> = even.chain(300..400).map(|hour| (hour, 1)).collect();
         assert_eq!(
             from_rows(&mut held, &(i64::MIN..400)),
-            [i64::MIN..300, 301..400]
+            std::slice::from_ref(&(i64::MIN..312))
         );
-        assert_eq!(held.len(), 1);
+        assert_eq!(held.len(), 88);
     }
 
     #[test]

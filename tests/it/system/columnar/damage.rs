@@ -44,7 +44,7 @@ fn damaged_files_are_found_and_written_anew() {
         ("another content", alter),
         ("instead of", swap),
         ("bytes instead of", |one, _| {
-            std::fs::write(one, "PAR1 of somebody else PAR1").unwrap()
+            std::fs::write(one, "PAR1 of somebody else PAR1").unwrap();
         }),
     ];
     block_on(async {
@@ -224,6 +224,7 @@ fn what_escapes_the_log_of_changes_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn a_full_disk_and_a_role_without_privileges_say_so() {
     block_on(async {
         let store = Store::new().await;

@@ -33,6 +33,7 @@ fn program(store: &Store, until: i64) -> Child {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn whatever_happens_files_and_rows_are_the_table() {
     let rounds =
         std::env::var("HTAP_TOP_COLUMNAR_ROUNDS").map_or(60, |rounds| rounds.parse().unwrap());

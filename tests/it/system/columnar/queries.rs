@@ -92,6 +92,7 @@ fn closed_hours_changed_hours_and_open_hours_are_one_table() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of statements")]
 fn what_may_differ_is_refused_before_it_runs() {
     block_on(async {
         let store = Store::new().await;
@@ -197,6 +198,7 @@ fn what_may_differ_is_refused_before_it_runs() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn explain_tells_what_is_read_and_limits_hold() {
     block_on(async {
         let store = Store::new().await;

@@ -562,6 +562,11 @@ mod tests {
                 .ends_with("the disk did not accept the line within 5s"),
             "{why}"
         );
+        let told = place.told.recv().await;
+        assert!(
+            matches!(&told, Some(Event::Acted(acted)) if acted.outcome.as_str().starts_with("not done: ")),
+            "{told:?}"
+        );
         refused.await.unwrap();
         let nobody = place.server.accept().map(|_| ()).unwrap_err();
         assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
@@ -579,6 +584,8 @@ mod tests {
                 if why.as_str().ends_with("lines wait for the disk")),
             "{told:?}"
         );
+        let told = place.told.recv().await;
+        assert!(matches!(&told, Some(Event::Acted(_))), "{told:?}");
         drop((stall, waiting));
         tokio::time::resume();
         let lines = place.lines().await;

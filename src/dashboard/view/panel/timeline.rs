@@ -123,6 +123,8 @@ fn chart(model: &Model, theme: &Theme, feed: &Feed, full: bool, area: Rect, buf:
     let charts = model.config.charts;
     if full {
         legend(model, theme, cores, rows(1), buf);
+    } else {
+        colour_names(model, theme, area, buf);
     }
     sessions(model, theme, &columns, cores, rows(heights.sessions), buf);
     for (figure, height) in FIGURES
@@ -249,6 +251,27 @@ pub(super) fn named(model: &Model) -> String {
     let names = names.iter().enumerate();
     let names = names.map(|(part, name)| format!("{} {name}", pattern(part, charts)));
     names.collect::<Vec<_>>().join("  ")
+}
+
+/// Gives the patterns that [`named`] puts into the border above `area` the colours of their parts.
+fn colour_names(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
+    let (_, roles) = parts(model);
+    let charts = model.config.charts;
+    let Some(y) = area.y.checked_sub(1) else {
+        return;
+    };
+    let is_blank = |x: u16, buf: &Buffer| buf.cell((x, y)).is_some_and(|cell| cell.symbol() == " ");
+    for x in area.x + 1..area.right() {
+        let alone = is_blank(x - 1, buf) && is_blank(x + 1, buf);
+        let Some(cell) = buf.cell_mut((x, y)).filter(|_| alone) else {
+            continue;
+        };
+        let mut parts = roles.iter().enumerate();
+        let part = parts.find(|(part, _)| pattern(*part, charts) == cell.symbol());
+        if let Some((_, role)) = part {
+            cell.set_style(theme.style(*role));
+        }
+    }
 }
 
 /// Names and roles of the parts that active sessions are split into.

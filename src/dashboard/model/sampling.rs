@@ -21,11 +21,12 @@ const EARLY_MS: u64 = 60;
 const NOTICE_S: f64 = 6.0;
 
 /// Place of a feed among those that are queried together. The counters come first because they count this session's own
-/// work, then the sessions, which somebody who has just come looks at.
+/// work; at the start then the sessions, which somebody who has just come looks at. Later these come in their place, after
+/// what they are judged with.
 fn rank(feed: Option<&Feed>) -> u8 {
-    match feed.and_then(|feed| feed.panel) {
-        Some(Panel::Database) => 0,
-        Some(Panel::Activity) => 1,
+    match feed.map(|feed| (feed.panel, feed.sampling.at)) {
+        Some((Some(Panel::Database), _)) => 0,
+        Some((Some(Panel::Activity), None)) => 1,
         _ => 2,
     }
 }

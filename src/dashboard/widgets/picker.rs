@@ -1,5 +1,6 @@
 //! A box over the screen with a list to choose from: the columns of a panel.
 
+use super::popup::centred;
 use super::{clip, columns_of, frame, put, wrap};
 use crate::dashboard::theme::{Role, Theme};
 use ratatui::buffer::Buffer;
@@ -51,12 +52,7 @@ impl Picker<'_> {
         let wanted = items.saturating_add(AROUND + ABOUT);
         let height = wanted.min(screen.height.saturating_sub(2));
         let (width, height) = (width.min(screen.width), height.min(screen.height));
-        Rect::new(
-            screen.x + (screen.width - width) / 2,
-            screen.y + (screen.height - height) / 2,
-            width,
-            height,
-        )
+        centred(screen, width, height)
     }
 
     fn style(&self, role: Role) -> Style {

@@ -59,6 +59,16 @@ struct Line {
     right: String,
 }
 
+/// Places a box of this size, no larger than the screen, in its middle.
+pub(super) fn centred(screen: Rect, width: u16, height: u16) -> Rect {
+    Rect::new(
+        screen.x + (screen.width - width) / 2,
+        screen.y + (screen.height - height) / 2,
+        width,
+        height,
+    )
+}
+
 impl Popup<'_> {
     /// The box's area on a screen.
     #[cfg(test)]
@@ -81,12 +91,7 @@ impl Popup<'_> {
             .saturating_add(2)
             .min(screen.height.saturating_sub(2).max(3))
             .min(screen.height);
-        Rect::new(
-            screen.x + (screen.width - width) / 2,
-            screen.y + (screen.height - height) / 2,
-            width,
-            height,
-        )
+        centred(screen, width, height)
     }
 
     /// Columns of text: the longest entry, limited by the screen and `max_width`.

@@ -185,7 +185,7 @@ fn sessions(
 ) {
     let newest = model.history.course.loads.last();
     let active = newest.map(|load| load.classes.iter().map(|n| f64::from(*n)).sum());
-    let active = active.map_or_else(String::new, format::count);
+    let active = active.map_or_else(String::new, |active| counted(model, active));
     let amounts: Vec<_> = columns.iter().map(Column::parts).collect();
     Stack {
         columns: &amounts,
@@ -197,6 +197,16 @@ fn sessions(
         theme,
     }
     .render(area, buf);
+}
+
+/// A number of active sessions; a bound if the server hides some from the current role.
+fn counted(model: &Model, n: f64) -> String {
+    let bound = if model.history.oltp.restricted > 0 {
+        "≥"
+    } else {
+        ""
+    };
+    format!("{bound}{}", format::count(n))
 }
 
 /// A figure over time, the gauge of the same label.
@@ -299,7 +309,7 @@ fn legend(model: &Model, theme: &Theme, cores: Option<f64>, area: Rect, buf: &mu
     let mut spans = vec![Span::raw(" ".repeat(usize::from(GUTTER)))];
     for (part, ((name, role), n)) in names.iter().zip(roles).zip(amounts).enumerate() {
         spans.push(Span::styled(pattern(part, charts), theme.style(*role)));
-        let text = format!(" {name} {}  ", format::count(f64::from(n)));
+        let text = format!(" {name} {}  ", counted(model, f64::from(n)));
         spans.push(Span::styled(text, theme.style(Role::Text)));
     }
     if let Some(cores) = cores {

@@ -129,3 +129,16 @@ fn views_take_the_rows_that_they_need() {
         "on a high screen all of them"
     );
 }
+
+/// Sessions that the server hides from this role are not counted as none.
+#[test]
+fn hidden_sessions_make_the_timeline_s_figure_a_bound() {
+    let mut board = board(0);
+    let _ = board.keys("H");
+    second(&mut board, 0);
+    let screen = board.screen(120, 40);
+    assert!(!screen.contains("≥1"), "{screen}");
+    board.model.history.oltp.restricted = 3;
+    let screen = board.screen(120, 40);
+    assert!(screen.contains("≥1"), "{screen}");
+}

@@ -1,6 +1,6 @@
 //! The server on which everything is measured.
 
-use super::meter::{self, Meter, Use};
+use super::meter::{Meter, RoleMeter, Use};
 use super::{BenchError, Figures, Options};
 use crate::cluster::binaries::{self, Binaries};
 use crate::cluster::{Cluster, ClusterOptions, Origin, SUPERUSER};
@@ -257,9 +257,9 @@ impl Lab {
         Meter::start(self.cluster.data_dir())
     }
 
-    /// Returns the processor time of OLAP so far, in clock ticks.
-    pub(super) fn olap_ticks(&self) -> Option<u64> {
-        meter::ticks_of_role(self.cluster.data_dir(), OLAP_ROLE)
+    /// Prepares to read the processor time of OLAP.
+    pub(super) fn olap_meter(&self) -> RoleMeter {
+        RoleMeter::new(self.cluster.data_dir(), OLAP_ROLE)
     }
 
     /// Adds CPU usage to the figures of a run.

@@ -3,14 +3,16 @@
 //!
 //! - `queries/system/09_columnar.sql`: the manifest, the log of changes, and what holds of them always.
 //! - [`sync`] writes files: which ones says `hours`, how `file`, from `rows`, to a `folder`; `manifest` reads what the server knows of them.
-//! - [`query`] answers a SELECT with the engine DataFusion. `rewrite`, with `averages`, the `functions` and the time `zone`, makes a plan
-//!   compute as PostgreSQL does; `check` refuses all that is not known to do so. `scan` is the table: `reader` reads files,
+//! - [`Columnar`] answers a SELECT with the `engine` DataFusion, in a `session` with the server. `rewrite`, with `averages`, the
+//!   `functions` and the time `zone`, makes a plan compute as PostgreSQL does; `check` refuses all that is not known to do so. `scan` is the table: `reader` reads files,
 //!   `pushed` are the conditions that select files and rows. `answer` writes values as PostgreSQL does, under the `names` that
-//!   it gives.
+//!   it gives; [`query`] writes whole answers.
+//! - [`mod@serve`] answers clients of PostgreSQL's protocol.
 
 mod answer;
 mod averages;
 mod check;
+mod engine;
 mod error;
 mod file;
 mod folder;
@@ -18,15 +20,24 @@ mod functions;
 mod hours;
 mod manifest;
 mod names;
+mod options;
 mod pushed;
 pub mod query;
 mod reader;
 mod rewrite;
 mod rows;
 mod scan;
+pub mod serve;
+mod session;
+mod store;
 pub mod sync;
 mod table;
 mod zone;
 
 pub use answer::Form;
 pub use error::ColumnarError;
+pub use options::Options;
+pub use store::{Columnar, Rows};
+
+/// The library of column batches, of the version that [`Rows`] are made with.
+pub use datafusion::arrow;

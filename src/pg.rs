@@ -32,6 +32,7 @@ pub(crate) mod table;
 mod tls;
 
 pub use certificate::tls_library;
+pub use client::describe::Description;
 pub use client::session::Settings;
 pub use client::statement::{Answer, Call, Statement};
 pub use client::{Canceller, Client, Param, quote_ident, quote_literal};

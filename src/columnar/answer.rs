@@ -1,4 +1,4 @@
-//! Writes an answer as PostgreSQL writes values: as a table, CSV or JSON.
+//! Writes values as PostgreSQL does, and answers as a table, CSV or JSON.
 
 use super::zone::Zone;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
@@ -21,6 +21,8 @@ pub enum Form {
     Csv,
     /// An array of objects.
     Json,
+    /// A stream of Arrow's IPC format, for programs.
+    Arrow,
 }
 
 /// A writer of batches.
@@ -54,7 +56,7 @@ impl<'a, W: Write> Answer<'a, W> {
                 writeln!(answer.out, "{}", names.join(",")).map_err(failed)?;
             }
             Form::Json => write!(answer.out, "[").map_err(failed)?,
-            Form::Table => {}
+            Form::Table | Form::Arrow => {}
         }
         Ok(answer)
     }
@@ -66,7 +68,7 @@ impl<'a, W: Write> Answer<'a, W> {
             match self.form {
                 Form::Csv => self.csv(batch, row, &mut line)?,
                 Form::Json => self.json(batch, row, &mut line)?,
-                Form::Table => {
+                Form::Table | Form::Arrow => {
                     let cells = batch.columns().iter().map(|column| {
                         let number = column.data_type().is_numeric();
                         Ok((
@@ -122,7 +124,7 @@ impl<'a, W: Write> Answer<'a, W> {
             Form::Json => {
                 writeln!(self.out, "{}]", if self.rows > 0 { "\n" } else { "" }).map_err(failed)?;
             }
-            Form::Table => self.table().map_err(failed)?,
+            Form::Table | Form::Arrow => self.table().map_err(failed)?,
         }
         self.out.flush().map_err(failed)?;
         Ok(self.rows)
@@ -181,7 +183,12 @@ fn string(text: &str) -> String {
 }
 
 /// A value as PostgreSQL writes it; `None` is NULL.
-fn text(column: &dyn Array, row: usize, zone: &Zone, json: bool) -> Result<Option<String>> {
+pub(super) fn text(
+    column: &dyn Array,
+    row: usize,
+    zone: &Zone,
+    json: bool,
+) -> Result<Option<String>> {
     if column.is_null(row) || *column.data_type() == DataType::Null {
         return Ok(None);
     }

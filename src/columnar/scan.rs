@@ -30,13 +30,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The store in the snapshot of an open transaction.
+#[derive(Clone)]
 pub(super) struct Snapshot {
     /// The session whose transaction it is.
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     /// The manifest that it sees.
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Arc<Manifest>,
     /// The files of the manifest, opened: whatever is removed meanwhile can still be read.
-    pub(super) files: BTreeMap<i64, Arc<Opened>>,
+    pub(super) files: Arc<BTreeMap<i64, Arc<Opened>>>,
     /// What was read.
     pub(super) tally: Arc<Tally>,
     /// Folder for temporary files.

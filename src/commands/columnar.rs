@@ -3,8 +3,10 @@
 #[cfg(not(feature = "columnar"))]
 use super::Failure;
 use super::options::Connection;
+use super::serve::parse_address;
 use crate::format::duration::parse as parse_duration;
 use clap::{Args, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +38,13 @@ enum ColumnarCommand {
                       does is refused with exit code 2 before anything runs. EXPLAIN and EXPLAIN ANALYZE tell what is read."
     )]
     Query(Querying),
+    /// Answer SELECTs by PostgreSQL's protocol, for psql and other programs on this machine
+    #[command(
+        after_help = "Clients connect as a role of PostgreSQL with its password, which PostgreSQL verifies: pg_hba.conf must \
+                      demand one of the role. A query runs with the privileges of this role. -U and a password of one's own \
+                      are not used. See htap-top help columnar. Ctrl-C or SIGTERM ends it."
+    )]
+    Serve(Serving),
 }
 
 /// Options of `columnar sync`.
@@ -90,6 +99,32 @@ struct Querying {
     temporary: Option<PathBuf>,
 }
 
+/// Options of `columnar serve`.
+#[derive(Clone, Debug, Args)]
+struct Serving {
+    /// Connection options, as in psql; -d also takes a conninfo string or URI.
+    #[command(flatten)]
+    connection: Connection,
+    /// Loopback address to listen on; a port alone means 127.0.0.1
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5439", value_parser = parse_address)]
+    listen: SocketAddr,
+    /// Clients at a time
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    connections: u16,
+    /// Folder of the column files; default: that of the last sync
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Memory for all queries together, in megabytes; what needs more uses temporary files
+    #[arg(long, value_name = "MB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    memory: u32,
+    /// Longest time of a query, such as 30s; clients can only set a shorter statement_timeout; default: any
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// Folder of temporary files; default: the system's
+    #[arg(long, value_name = "DIR")]
+    temporary: Option<PathBuf>,
+}
+
 /// Format of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -100,6 +135,8 @@ enum Format {
     Json,
     /// With a header
     Csv,
+    /// A stream of Arrow's IPC format, for programs
+    Arrow,
 }
 
 /// Runs a command of the column store.
@@ -108,6 +145,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let command = match &options.command {
         ColumnarCommand::Sync(_) => "sync",
         ColumnarCommand::Query(_) => "query",
+        ColumnarCommand::Serve(_) => "serve",
     };
     Err(Failure::new(
         super::USAGE,
@@ -123,16 +161,16 @@ pub(super) use with_it::run;
 
 #[cfg(feature = "columnar")]
 mod with_it {
-    use super::{ColumnarCommand, Format, Options, Querying, Syncing};
+    use super::{ColumnarCommand, Format, Options, Querying, Serving, Syncing};
     use crate::columnar::query::{self, query};
     use crate::columnar::sync::{self, Done, Sync};
-    use crate::columnar::{ColumnarError, Form};
+    use crate::columnar::{ColumnarError, Form, serve};
     use crate::commands::{
         FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, USAGE, interrupted, resolved,
     };
     use crate::format;
     use crate::pg::{Class, Target};
-    use std::io::Write as _;
+    use std::io::{IsTerminal as _, Write as _};
     use std::time::Duration;
 
     impl From<ColumnarError> for Failure {
@@ -160,10 +198,17 @@ mod with_it {
         match &options.command {
             ColumnarCommand::Sync(options) => runtime.block_on(sync(options)),
             ColumnarCommand::Query(options) => runtime.block_on(ask(options)),
+            ColumnarCommand::Serve(options) => runtime.block_on(serve(options)),
         }
     }
 
     async fn ask(options: &Querying) -> Result<(), Failure> {
+        if options.format == Format::Arrow && std::io::stdout().is_terminal() {
+            return Err(Failure::new(
+                USAGE,
+                "this format is for programs: send it to a file or a pipe, not to a terminal",
+            ));
+        }
         let target = resolved(&options.connection.flags(None), "htap-top columnar query")?;
         let limits = query::Options {
             folder: options.folder.clone(),
@@ -175,6 +220,7 @@ mod with_it {
                 Format::Table => Form::Table,
                 Format::Json => Form::Json,
                 Format::Csv => Form::Csv,
+                Format::Arrow => Form::Arrow,
             },
         };
         let stop = interrupted()?;
@@ -187,6 +233,28 @@ mod with_it {
             },
             () = stop => Err(Failure::new(FAILURE, "canceled")),
         }
+    }
+
+    async fn serve(options: &Serving) -> Result<(), Failure> {
+        let target = resolved(&options.connection.flags(None), "htap-top columnar serve")?;
+        let limits = query::Options {
+            folder: options.folder.clone(),
+            memory: options.memory as usize * 1024 * 1024,
+            timeout: options.timeout,
+            spill: options.temporary.clone().unwrap_or_else(std::env::temp_dir),
+            ..query::Options::default()
+        };
+        let stop = interrupted()?;
+        let listener = serve::listen(options.listen).await?;
+        let address = listener.local_addr()?;
+        say(&format!(
+            "htap-top: serving {} at host={} port={}",
+            target.dbname(),
+            address.ip(),
+            address.port()
+        ));
+        let served = (listener, usize::from(options.connections));
+        Ok(serve::serve(&target, &limits, served, stop).await?)
     }
 
     async fn sync(options: &Syncing) -> Result<(), Failure> {

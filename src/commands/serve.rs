@@ -46,7 +46,7 @@ pub(super) struct Options {
 
 /// Parses `9188`, `:9188`, `localhost:9188`, `127.0.0.1:9188` or `[::]:9188`. A port alone means the loopback address,
 /// which other machines cannot reach.
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let port = text
         .strip_prefix("localhost:")
         .or(text.strip_prefix(':'))

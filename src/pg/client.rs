@@ -1,5 +1,6 @@
 //! A PostgreSQL session, reduced to the few calls that this crate needs.
 
+pub(crate) mod describe;
 mod names;
 pub(crate) mod session;
 pub(crate) mod statement;

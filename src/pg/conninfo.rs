@@ -198,6 +198,17 @@ impl Target {
         }
     }
 
+    /// Returns the same server with another role and its password. The password file is not looked at.
+    #[must_use]
+    pub fn with_login(&self, user: &str, password: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            password: Some(Secret::new(password)),
+            passfile: None,
+            ..self.clone()
+        }
+    }
+
     /// Returns the same server with the role, password and database of another target.
     #[must_use]
     pub fn with_role_of(&self, other: &Self) -> Self {

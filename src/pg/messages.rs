@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Limits on the data that a session accepts, in bytes.
@@ -58,6 +58,8 @@ const HEADER: usize = 5;
 pub(super) struct Seen {
     refused: OnceLock<Box<str>>,
     backend: AtomicU32,
+    /// True if the server asked for a password.
+    password: AtomicBool,
     version: OnceLock<Box<str>>,
     encoding: Mutex<Encodings>,
 }
@@ -78,6 +80,11 @@ impl Seen {
     /// pooler reported.
     pub(super) fn backend(&self) -> u32 {
         self.backend.load(Ordering::Relaxed)
+    }
+
+    /// True if the server asked for a password, of which it accepted the one that was sent.
+    pub(super) fn wanted_password(&self) -> bool {
+        self.password.load(Ordering::Relaxed)
     }
 
     /// The server's version, as it has reported it; empty if it has not.
@@ -222,6 +229,7 @@ impl Messages {
         let looked_at = match tag {
             b'D' => self.simple || !self.charset.is_utf8(),
             b'T' | b'E' | b'N' | b'S' | b'K' | b'A' | b'C' => true,
+            b'R' => !self.open,
             _ => false,
         };
         if looked_at {
@@ -250,6 +258,13 @@ impl Messages {
                 if let Some(pid) = body.first_chunk::<4>() {
                     let pid = u32::from_be_bytes(*pid);
                     self.seen.backend.store(pid, Ordering::Relaxed);
+                }
+                hand_on(tag, &body, out);
+            }
+            (b'R', Some(body)) => {
+                // Clear text, MD5, SCRAM.
+                if let Some([0, 0, 0, 3 | 5 | 10]) = body.first_chunk::<4>() {
+                    self.seen.password.store(true, Ordering::Relaxed);
                 }
                 hand_on(tag, &body, out);
             }

@@ -1,0 +1,36 @@
+//! Options and limits of queries.
+
+use super::answer::Form;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Options and limits of queries.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder of the files; that of the last sync if `None`.
+    pub folder: Option<PathBuf>,
+    /// Time zone of the session; that of the user's own sessions if `None`.
+    pub time_zone: Option<String>,
+    /// Memory that the queries of one [`Columnar`] may use together, in bytes. Sorts, joins and aggregations that need more
+    /// write temporary files.
+    pub memory: usize,
+    /// Time that a query may take, with the reading of its rows.
+    pub timeout: Option<Duration>,
+    /// Folder of temporary files.
+    pub spill: PathBuf,
+    /// Form in which [`super::query::query`] writes an answer.
+    pub form: Form,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            time_zone: None,
+            memory: 512 << 20,
+            timeout: None,
+            spill: std::env::temp_dir(),
+            form: Form::Table,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Sessions with the server, and the snapshots in which queries run.
+
+use super::error::ColumnarError;
+use super::manifest::{self, Found, Manifest};
+use super::options::Options;
+use super::reader::{Opened, Tally};
+use super::scan::Snapshot;
+use super::zone::Zone;
+use crate::pg::session::SEARCH_PATH;
+use crate::pg::{Client, Description, Settings, Target, owners};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A session with the server, in which queries follow each other.
+#[derive(Debug)]
+pub(super) struct Session {
+    target: Target,
+    options: Options,
+    /// Whether the server must have asked for a password.
+    proven: bool,
+    /// `None` before the first use, and after one that was dropped halfway.
+    client: Option<Arc<Client>>,
+    /// Whether one snapshot serves all queries until [`Self::release`].
+    holds: bool,
+    held: Option<Snapshot>,
+}
+
+impl Session {
+    /// A session that connects when it is needed.
+    pub(super) fn new(target: &Target, options: &Options) -> Self {
+        Self {
+            target: target.clone(),
+            options: options.clone(),
+            proven: false,
+            client: None,
+            holds: false,
+            held: None,
+        }
+    }
+
+    /// The session of somebody else, whom only the server's demand for a password tells from others.
+    pub(super) fn of_client(target: &Target, options: &Options) -> Self {
+        Self {
+            proven: true,
+            ..Self::new(target, options)
+        }
+    }
+
+    /// Begins a transaction, and opens the files that its manifest names. [`Self::end`] ends it; if a task is dropped in
+    /// between, so is the session with the server, and what it does.
+    pub(super) async fn begin(&mut self) -> Result<Snapshot, ColumnarError> {
+        if let Some(held) = self.held.take() {
+            return Ok(held);
+        }
+        let client = self.lend().await?;
+        // The owners of an hour ago may be others now.
+        let trusted = owners::trust_the_shop(&client).await;
+        trusted.map_err(ColumnarError::server("trust the shop"))?;
+        snapshot(client, &self.options).await
+    }
+
+    /// Ends the transaction of a snapshot, unless it is held.
+    pub(super) async fn end(&mut self, snapshot: &Snapshot) {
+        if self.holds {
+            self.held = Some(snapshot.clone());
+        } else {
+            self.finish(&snapshot.client).await;
+        }
+    }
+
+    /// From now on one snapshot serves all queries.
+    pub(super) fn hold(&mut self) {
+        self.holds = true;
+    }
+
+    /// Ends the transaction of the snapshot that was held.
+    pub(super) async fn release(&mut self) {
+        self.holds = false;
+        if let Some(held) = self.held.take() {
+            self.finish(&held.client).await;
+        }
+    }
+
+    async fn finish(&mut self, client: &Arc<Client>) {
+        // A session that cannot even do this is not used again.
+        if client.rollback().await.is_ok() {
+            self.client = Some(Arc::clone(client));
+        }
+    }
+
+    /// The connection, in the transaction that is held, or in none. [`Self::give_back`] keeps it for the next use.
+    pub(super) async fn lend(&mut self) -> Result<Arc<Client>, ColumnarError> {
+        if let Some(held) = &self.held {
+            return Ok(Arc::clone(&held.client));
+        }
+        if let Some(client) = self.client.take().filter(|client| client.is_free()) {
+            return Ok(client);
+        }
+        let limit = self.options.timeout.unwrap_or(Duration::ZERO);
+        let settings = Settings::of_analysis(limit, "64MB").with("lock_timeout", "10s");
+        let client = Client::open(&self.target, &settings).await;
+        let client = client.map_err(ColumnarError::server("connect"))?;
+        if self.proven && !client.proved_password() {
+            return Err(ColumnarError::Privilege(
+                "PostgreSQL asked for no password, so nothing tells who this is: have pg_hba.conf demand one \
+                 (scram-sha-256) of this role where htap-top columnar serve connects from"
+                    .to_owned(),
+            ));
+        }
+        Ok(Arc::new(client))
+    }
+
+    /// Keeps the connection for the next use.
+    pub(super) fn give_back(&mut self, client: Arc<Client>) {
+        if self.held.is_none() {
+            self.client = Some(client);
+        }
+    }
+
+    /// Whether one snapshot serves all queries.
+    pub(super) fn is_holding(&self) -> bool {
+        self.holds
+    }
+
+    /// What the server says of a statement over the table.
+    pub(super) async fn describe(
+        &mut self,
+        sql: &str,
+        params: &[u32],
+    ) -> Result<Description, ColumnarError> {
+        let failed = || ColumnarError::server("read the statement");
+        if let Some(held) = self.held.take() {
+            let client = &held.client;
+            let path = |path: &str| format!("SET LOCAL search_path = {path}");
+            client.batch(&path(NAMES)).await.map_err(failed())?;
+            let described = client.describe(sql, params).await;
+            if described.is_ok() {
+                let back = client.batch(&path(SEARCH_PATH)).await;
+                back.map_err(failed())?;
+            }
+            self.held = Some(held);
+            return described.map_err(failed());
+        }
+        let client = self.lend().await?;
+        let path = format!("SET LOCAL search_path = {NAMES}");
+        let begun = client.begin_as("ISOLATION LEVEL READ COMMITTED READ ONLY", &path);
+        begun.await.map_err(failed())?;
+        let described = client.describe(sql, params).await;
+        self.finish(&client).await;
+        described.map_err(failed())
+    }
+}
+
+/// Schemas in which the names of a query are looked up.
+const NAMES: &str = "pg_catalog, mart, pg_temp";
+
+/// Attempts to open the files of a manifest, while a sync replaces them.
+const ATTEMPTS: u32 = 5;
+
+async fn snapshot(client: Arc<Client>, options: &Options) -> Result<Snapshot, ColumnarError> {
+    for attempt in 1.. {
+        let begun = client
+            .begin_as("ISOLATION LEVEL REPEATABLE READ READ ONLY", "")
+            .await;
+        begun.map_err(ColumnarError::server("begin a transaction"))?;
+        let manifest = match manifest::read(&client).await? {
+            Found::Store(manifest) => manifest,
+            Found::Nothing(why) => {
+                return Err(ColumnarError::Refused(format!(
+                    "{why}: run htap-top columnar sync first"
+                )));
+            }
+        };
+        manifest.need_known_formats()?;
+        let folder = options
+            .folder
+            .clone()
+            .or_else(|| manifest.folder.clone().map(PathBuf::from));
+        match open(&manifest, folder.as_deref().unwrap_or(Path::new("."))) {
+            Ok(files) => {
+                return Ok(Snapshot {
+                    client,
+                    manifest: Arc::new(manifest),
+                    files: Arc::new(files),
+                    tally: Arc::new(Tally::default()),
+                    spill: options.spill.clone(),
+                    dry: false,
+                });
+            }
+            Err(error) if attempt == ATTEMPTS => return Err(error),
+            Err(_) => {
+                let ended = client.rollback().await;
+                ended.map_err(ColumnarError::server("begin a transaction"))?;
+            }
+        }
+    }
+    Err(ColumnarError::Refused(
+        "the column files cannot be opened".to_owned(),
+    ))
+}
+
+fn open(manifest: &Manifest, folder: &Path) -> Result<BTreeMap<i64, Arc<Opened>>, ColumnarError> {
+    let mut files = BTreeMap::new();
+    for entry in &manifest.files {
+        let name = entry.name(&manifest.store);
+        let path = folder.join(&name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ColumnarError::Refused(format!(
+                    "{} is missing: run htap-top columnar sync, which writes it anew, or name the folder with --folder",
+                    path.display()
+                )));
+            }
+            Err(source) => return Err(ColumnarError::file("read", &path)(source)),
+        };
+        let opened = Opened::new(file, name, entry.bytes, entry.sha256.clone());
+        files.insert(entry.span.id, Arc::new(opened));
+    }
+    Ok(files)
+}
+
+/// The zone of this name, or that which the user's own sessions have, for times around those of the table.
+pub(super) async fn zone(
+    snapshot: &Snapshot,
+    name: Option<&str>,
+) -> Result<Arc<Zone>, ColumnarError> {
+    let manifest = &snapshot.manifest;
+    let first = manifest
+        .files
+        .iter()
+        .map(|file| file.span.hours.start)
+        .min();
+    let hours = first.unwrap_or(manifest.now_hour)..manifest.now_hour + 1;
+    let zone = Zone::read(&snapshot.client, name, hours).await?;
+    Ok(Arc::new(zone))
+}

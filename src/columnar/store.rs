@@ -1,0 +1,321 @@
+//! The column store as a library: [`Columnar`] answers SELECTs with [`Rows`].
+
+use super::answer;
+use super::engine::{self, Mode, failed};
+use super::error::ColumnarError;
+use super::names;
+use super::options::Options;
+use super::scan::{Sales, Snapshot};
+use super::session::{self, Session};
+use super::zone::Zone;
+use crate::pg::Target;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::sql::sqlparser::ast::Statement as Ast;
+use futures_util::TryStreamExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{Sleep, sleep};
+
+/// The column store of a database: it answers a SELECT over `mart.fact_sales` from column files and, for all hours that
+/// are open or have changed, from the rows.
+///
+/// Each query has a session of its own with the server, by whose privileges it runs, and one snapshot. It needs Tokio's
+/// multi-threaded runtime, on whose threads the engine computes. Clones share the limit of memory.
+///
+/// ```no_run
+/// use htap_top::columnar::{Columnar, Options};
+/// use htap_top::pg::{Flags, Target};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let flags = Flags {
+///     conninfo: Some("host=/run/postgresql dbname=shop user=htap_olap".to_owned()),
+///     ..Flags::default()
+/// };
+/// let target = Target::resolve(&flags, &|name| std::env::var(name).ok())?;
+/// let columnar = Columnar::open(&target, &Options::default())?;
+/// let mut rows = columnar
+///     .query("SELECT category, sum(sales_amount) FROM fact_sales GROUP BY category")
+///     .await?;
+/// while let Some(batch) = rows.next().await? {
+///     for row in 0..batch.num_rows() {
+///         for column in batch.columns() {
+///             print!("{}\t", rows.text(column, row)?.unwrap_or_default());
+///         }
+///         println!();
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Columnar {
+    target: Target,
+    options: Options,
+    limits: Arc<RuntimeEnv>,
+}
+
+impl Columnar {
+    /// The column store of the server of `target`. Opens no connection.
+    ///
+    /// # Errors
+    /// The folder of temporary files cannot be used.
+    pub fn open(target: &Target, options: &Options) -> Result<Self, ColumnarError> {
+        Ok(Self {
+            target: target.clone(),
+            options: options.clone(),
+            limits: engine::limits(options).map_err(failed)?,
+        })
+    }
+
+    /// Answers a SELECT, or an EXPLAIN of one. Dropping the future, or the rows before their end, cancels the query, on the
+    /// server, too.
+    ///
+    /// # Errors
+    /// [`ColumnarError::Unsupported`] if it asks for what the column store does not do as PostgreSQL does: nothing was
+    /// read then, and PostgreSQL can be asked instead. All errors of PostgreSQL and of files.
+    pub async fn query(&self, sql: &str) -> Result<Rows, ColumnarError> {
+        let (ast, mode) = engine::read(sql).map_err(failed)?;
+        let mut session = Session::new(&self.target, &self.options);
+        let zone = self.options.time_zone.as_deref();
+        Box::pin(self.answer(&mut session, ast, mode, (zone, self.options.timeout))).await
+    }
+
+    /// Answers a statement in a session, in this time zone and within this time.
+    pub(super) async fn answer(
+        &self,
+        session: &mut Session,
+        ast: Ast,
+        mode: Mode,
+        (zone, timeout): (Option<&str>, Option<Duration>),
+    ) -> Result<Rows, ColumnarError> {
+        let mut limit = Limit::new(timeout);
+        let answered = limit.within(async {
+            let snapshot = session.begin().await?;
+            let planned = Planned::new(&self.limits, &snapshot, ast, mode, zone).await;
+            // Everything that the server must tell is here.
+            session.end(&snapshot).await;
+            planned?.run().await
+        });
+        let rows = Box::pin(answered).await?;
+        Ok(Rows { limit, ..rows })
+    }
+}
+
+/// A query whose rows of the server are read.
+struct Planned {
+    mode: Mode,
+    zone: Arc<Zone>,
+    snapshot: Snapshot,
+    names: Vec<String>,
+    plan: Arc<dyn ExecutionPlan>,
+    context: SessionContext,
+}
+
+impl Planned {
+    async fn new(
+        limits: &Arc<RuntimeEnv>,
+        snapshot: &Snapshot,
+        ast: Ast,
+        mode: Mode,
+        zone: Option<&str>,
+    ) -> Result<Self, ColumnarError> {
+        let context = engine::context(limits);
+        // The snapshot may serve several queries, each with its own counts.
+        let snapshot = Snapshot {
+            tally: Arc::default(),
+            dry: mode == Mode::Explain,
+            ..snapshot.clone()
+        };
+        let zone = session::zone(&snapshot, zone).await?;
+        let bytewise = engine::bytewise(&snapshot.client).await?;
+        let table = Sales {
+            snapshot: Arc::new(snapshot.clone()),
+        };
+        context
+            .register_table("fact_sales", Arc::new(table))
+            .map_err(failed)?;
+        let planning = engine::plan(&context, &snapshot.client, ast.clone(), &zone, bytewise);
+        let plan = Box::pin(planning).await?;
+        let names = names::of(&ast, &plan);
+        let state = context.state();
+        let plan = Box::pin(state.create_physical_plan(&plan)).await;
+        Ok(Self {
+            mode,
+            zone,
+            snapshot,
+            names,
+            plan: plan.map_err(failed)?,
+            context,
+        })
+    }
+
+    async fn run(self) -> Result<Rows, ColumnarError> {
+        let begin = || execute_stream(self.plan, self.context.task_ctx()).map_err(failed);
+        let (schema, source) = match self.mode {
+            Mode::Run => {
+                let batches = begin()?;
+                (
+                    named(&batches.schema(), self.names),
+                    Source::Engine(batches),
+                )
+            }
+            Mode::Explain => explained(&self.snapshot, None)?,
+            Mode::Analyze => {
+                let (mut batches, mut rows) = (begin()?, 0);
+                while let Some(batch) = batches.try_next().await.map_err(failed)? {
+                    rows += batch.num_rows();
+                }
+                explained(&self.snapshot, Some(rows))?
+            }
+        };
+        Ok(Rows {
+            schema,
+            source,
+            zone: self.zone,
+            limit: Limit(None),
+        })
+    }
+}
+
+/// The columns under these names.
+fn named(schema: &Schema, names: Vec<String>) -> SchemaRef {
+    let fields = schema.fields().iter().zip(names);
+    let fields = fields.map(|(field, name)| Field::new(name, field.data_type().clone(), true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+enum Source {
+    Engine(SendableRecordBatchStream),
+    /// What EXPLAIN says.
+    Explained(Option<RecordBatch>),
+}
+
+/// The rows of an answer, in batches.
+pub struct Rows {
+    schema: SchemaRef,
+    source: Source,
+    zone: Arc<Zone>,
+    limit: Limit,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let columns = self.schema.fields().iter().map(|field| field.name());
+        f.debug_list().entries(columns).finish()
+    }
+}
+
+impl Rows {
+    /// The columns, under PostgreSQL's names. Numerics are decimals, timestamptz is in microseconds and UTC.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next batch; `None` at the end.
+    ///
+    /// # Errors
+    /// The query failed, as in PostgreSQL, or ran out of memory, disk or time; a file is damaged. What was read before is
+    /// no answer then.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, ColumnarError> {
+        match &mut self.source {
+            Source::Explained(lines) => Ok(lines.take()),
+            Source::Engine(batches) => {
+                let next = async {
+                    // Dropping and limits take effect between two batches.
+                    tokio::task::yield_now().await;
+                    batches.try_next().await.map_err(failed)
+                };
+                let batch = self.limit.within(next).await?;
+                let named = |batch: RecordBatch| {
+                    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                    let (schema, columns) = (Arc::clone(&self.schema), batch.columns().to_vec());
+                    RecordBatch::try_new_with_options(schema, columns, &rows)
+                };
+                let batch = batch.map(named).transpose();
+                batch.map_err(|error| ColumnarError::Query(error.to_string()))
+            }
+        }
+    }
+
+    /// A value as PostgreSQL writes it, times in the session's zone; `None` is NULL.
+    ///
+    /// # Errors
+    /// A time so far from those of the table that its zone is not known here.
+    pub fn text(&self, column: &ArrayRef, row: usize) -> Result<Option<String>, ColumnarError> {
+        answer::text(column, row, &self.zone, false).map_err(failed)
+    }
+
+    /// Whether the rows are lines of EXPLAIN.
+    pub(super) fn explains(&self) -> bool {
+        matches!(self.source, Source::Explained(_))
+    }
+
+    /// The session's time zone.
+    pub(super) fn zone(&self) -> Arc<Zone> {
+        Arc::clone(&self.zone)
+    }
+}
+
+/// The time that a query may take.
+struct Limit(Option<Pin<Box<Sleep>>>);
+
+impl Limit {
+    fn new(time: Option<Duration>) -> Self {
+        Self(time.map(|time| Box::pin(sleep(time))))
+    }
+
+    async fn within<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, ColumnarError>>,
+    ) -> Result<T, ColumnarError> {
+        match &mut self.0 {
+            None => work.await,
+            Some(end) => tokio::select! {
+                biased;
+                () = end => Err(ColumnarError::Timeout),
+                done = work => done,
+            },
+        }
+    }
+}
+
+/// What EXPLAIN says, and EXPLAIN ANALYZE of an answer of so many rows.
+fn explained(
+    snapshot: &Snapshot,
+    answer: Option<usize>,
+) -> Result<(SchemaRef, Source), ColumnarError> {
+    let tally = &snapshot.tally;
+    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let (files, all) = (of(&tally.files), of(&tally.all_files));
+    let mut lines = vec![format!(
+        "column files: {files} of {all} are read, {} are pruned; their hours have {} rows",
+        all - files.min(all),
+        of(&tally.file_rows)
+    )];
+    let dirty = &snapshot.manifest.dirty;
+    let dirty = if dirty.all {
+        "all hours changed".to_owned()
+    } else {
+        format!("{} hours changed", dirty.hours.len())
+    };
+    lines.push(format!("since the last sync: {dirty}"));
+    if let Some(answer) = answer {
+        lines.push(format!("bytes read from files: {}", of(&tally.bytes)));
+        let read = of(&tally.server_rows);
+        lines.push(format!("rows read from mart.fact_sales: {read}"));
+        lines.push(format!("answer: {answer} rows"));
+    }
+    let field = Field::new("QUERY PLAN", DataType::Utf8, true);
+    let column: ArrayRef = Arc::new(StringArray::from(lines));
+    let schema = Arc::new(Schema::new(vec![field]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]);
+    let batch = batch.map_err(|error| ColumnarError::Query(error.to_string()))?;
+    Ok((schema, Source::Explained(Some(batch))))
+}

@@ -3,6 +3,7 @@
 //!
 //! - `queries/system/09_columnar.sql`: the manifest, the log of changes, and what holds of them always.
 //! - [`sync`] writes files: which ones says `hours`, how `file`, from `rows`, to a `folder`; `manifest` reads what the server knows of them.
+//! - `report` writes what syncs and queries do to the server, for the panel Columnar.
 //! - [`Columnar`] answers a SELECT with the `engine` DataFusion, in a `session` with the server. `rewrite`, with `averages`, the
 //!   `functions` and the time `zone`, makes a plan compute as PostgreSQL does; `check` refuses all that is not known to do so. `scan` is the table: `reader` reads files,
 //!   `pushed` are the conditions that select files and rows. `answer` writes values as PostgreSQL does, under the `names` that
@@ -24,6 +25,7 @@ mod options;
 mod pushed;
 pub mod query;
 mod reader;
+mod report;
 mod rewrite;
 mod rows;
 mod scan;

@@ -75,30 +75,34 @@ impl Opened {
             let Some(expected) = &self.sha256 else {
                 return Ok(());
             };
-            let damaged = |why: String| {
-                Err(format!(
-                    "{} {why}: run htap-top columnar sync, which writes it anew",
-                    self.name
-                ))
-            };
             match self.file.metadata() {
                 Ok(metadata) if metadata.len() == self.bytes => {}
                 Ok(metadata) => {
-                    return damaged(format!(
+                    return Err(format!(
                         "has {} bytes instead of {}",
                         metadata.len(),
                         self.bytes
                     ));
                 }
-                Err(error) => return damaged(format!("cannot be read ({error})")),
+                Err(error) => return Err(format!("cannot be read ({error})")),
             }
             match checksum(&self.file) {
                 Ok(found) if found == *expected => Ok(()),
-                Ok(_) => damaged("has another content than was written".to_owned()),
-                Err(error) => damaged(format!("cannot be read ({error})")),
+                Ok(_) => Err("has another content than was written".to_owned()),
+                Err(error) => Err(format!("cannot be read ({error})")),
             }
         });
-        verified.clone()
+        verified.clone().map_err(|why| {
+            format!(
+                "{} {why}: run htap-top columnar sync, which writes it anew",
+                self.name
+            )
+        })
+    }
+
+    /// What was found wrong with it.
+    pub(super) fn damage(&self) -> Option<String> {
+        self.verified.get()?.clone().err()
     }
 
     fn read(&self, range: &Range<u64>, tally: &Tally) -> Result<Bytes, ParquetError> {

@@ -5,6 +5,7 @@ use super::engine::{self, Mode, failed};
 use super::error::ColumnarError;
 use super::names;
 use super::options::Options;
+use super::report;
 use super::scan::{Sales, Snapshot};
 use super::session::{self, Session};
 use super::zone::Zone;
@@ -84,7 +85,13 @@ impl Columnar {
         let (ast, mode) = engine::read(sql).map_err(failed)?;
         let mut session = Session::new(&self.target, &self.options);
         let zone = self.options.time_zone.as_deref();
-        Box::pin(self.answer(&mut session, ast, mode, (zone, self.options.timeout))).await
+        let limits = (zone, self.options.timeout);
+        let rows = Box::pin(self.answer(&mut session, ast, mode, limits)).await?;
+        // Nobody else uses the session.
+        Ok(Rows {
+            reports: true,
+            ..rows
+        })
     }
 
     /// Answers a statement in a session, in this time zone and within this time.
@@ -180,6 +187,8 @@ impl Planned {
             source,
             zone: self.zone,
             limit: Limit(None),
+            snapshot: self.snapshot,
+            reports: false,
         })
     }
 }
@@ -203,6 +212,10 @@ pub struct Rows {
     source: Source,
     zone: Arc<Zone>,
     limit: Limit,
+    /// What is read.
+    snapshot: Snapshot,
+    /// Whether its session reports what was read, at the end. If not, that session's next query does.
+    reports: bool,
 }
 
 impl std::fmt::Debug for Rows {
@@ -232,7 +245,13 @@ impl Rows {
                     tokio::task::yield_now().await;
                     batches.try_next().await.map_err(failed)
                 };
-                let batch = self.limit.within(next).await?;
+                let batch = self.limit.within(next).await;
+                match &batch {
+                    Ok(Some(_)) => {}
+                    Ok(None) => self.ended(report::answered).await,
+                    Err(_) => self.ended(report::failed_on).await,
+                }
+                let batch = batch?;
                 let named = |batch: RecordBatch| {
                     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
                     let (schema, columns) = (Arc::clone(&self.schema), batch.columns().to_vec());
@@ -241,6 +260,15 @@ impl Rows {
                 let batch = batch.map(named).transpose();
                 batch.map_err(|error| ColumnarError::Query(error.to_string()))
             }
+        }
+    }
+
+    /// Notes how the query ended, once.
+    async fn ended(&mut self, note: fn(&Snapshot)) {
+        self.source = Source::Explained(None);
+        note(&self.snapshot);
+        if self.reports {
+            report::write(&self.snapshot.client, &self.snapshot.manifest.store).await;
         }
     }
 

@@ -266,6 +266,7 @@ mod with_it {
                 .until
                 .map(|until| until.timestamp().div_euclid(3600)),
             keep: options.keep.map(|days| days * 24),
+            fresh: options.fresh,
         };
         let stop = interrupted()?;
         tokio::select! {

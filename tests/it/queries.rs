@@ -187,7 +187,7 @@ fn differences(found: &[(u16, Contract)]) -> Vec<String> {
 }
 
 /// Queries that may find nothing.
-const MAY_BE_EMPTY: [&str; 8] = [
+const MAY_BE_EMPTY: [&str; 9] = [
     "needs",
     "stock_alerts",
     "active_users",
@@ -196,6 +196,7 @@ const MAY_BE_EMPTY: [&str; 8] = [
     "sequences",
     "routing",
     "stream",
+    "columnar",
 ];
 
 /// Runs every query on this major version, and returns their columns.
@@ -240,6 +241,7 @@ fn on_major(major: u16) -> Contract {
                         let shops = front.pool == Pool::Olap
                             || [
                                 "canary_shop",
+                                "columnar",
                                 "heartbeat",
                                 "node_beat",
                                 "routing",

@@ -3,6 +3,7 @@
 mod damage;
 mod oracle;
 mod queries;
+mod watched;
 
 use super::{ask, number, shop};
 use crate::it::server::Database;

@@ -8,6 +8,7 @@
 //!   `functions` and the time `zone`, makes a plan compute as PostgreSQL does; `check` refuses all that is not known to do so. `scan` is the table: `reader` reads files,
 //!   `pushed` are the conditions that select files and rows. `answer` writes values as PostgreSQL does, under the `names` that
 //!   it gives; [`query`] writes whole answers.
+//! - `routed` answers what the [router](crate::router) sends here.
 //! - [`mod@serve`] answers clients of PostgreSQL's protocol.
 
 mod answer;
@@ -27,6 +28,7 @@ pub mod query;
 mod reader;
 mod report;
 mod rewrite;
+mod routed;
 mod rows;
 mod scan;
 pub mod serve;
@@ -39,6 +41,7 @@ mod zone;
 pub use answer::Form;
 pub use error::ColumnarError;
 pub use options::Options;
+pub(crate) use routed::begun;
 pub use store::{Columnar, Rows};
 
 /// The library of column batches, of the version that [`Rows`] are made with.

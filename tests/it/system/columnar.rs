@@ -3,6 +3,7 @@
 mod damage;
 mod oracle;
 mod queries;
+mod routed;
 mod watched;
 
 use super::{ask, number, shop};

@@ -18,7 +18,8 @@ use datafusion::sql::sqlparser::ast::Statement as Ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use tokio::runtime::{Handle, Runtime};
 
 /// How a statement is to be treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,29 @@ pub(super) enum Mode {
     Explain,
     /// Answer it, and tell what was read.
     Analyze,
+}
+
+/// Stack of a thread. The engine walks plans recursively, and takes up to 20 kB for each of [`WORDS`] words if it is not
+/// optimized. Only what is used takes memory.
+const STACK: usize = 64 << 20;
+
+static THREADS: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("columnar")
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build()
+});
+
+/// The threads on which queries run, apart from those of the caller, which must not wait for a computation.
+pub(super) fn threads() -> Result<&'static Handle, ColumnarError> {
+    match &*THREADS {
+        Ok(runtime) => Ok(runtime.handle()),
+        Err(error) => Err(ColumnarError::File {
+            what: "start threads".to_owned(),
+            source: std::io::Error::new(error.kind(), error.to_string()),
+        }),
+    }
 }
 
 /// The limits of the engine, which all queries share.

@@ -3,6 +3,7 @@
 mod damage;
 mod oracle;
 mod queries;
+mod served;
 
 use super::{ask, number, shop};
 use crate::it::server::Database;
@@ -10,6 +11,7 @@ use htap_top::columnar::query::{self, query};
 use htap_top::columnar::sync::{self, Done, Sync};
 use htap_top::columnar::{ColumnarError, Form};
 use htap_top::pg::Client;
+use queries::QUESTIONS;
 use tempfile::TempDir;
 
 /// A shop with summaries, and a folder for its column files.

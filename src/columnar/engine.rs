@@ -18,7 +18,8 @@ use datafusion::sql::sqlparser::ast::Statement as Ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use tokio::runtime::{Handle, Runtime};
 
 /// How a statement is to be treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,28 @@ pub(super) enum Mode {
     Explain,
     /// Answer it, and tell what was read.
     Analyze,
+}
+
+/// Stack of a thread. The engine walks plans recursively, and takes up to 20 kB for each level if it is not optimized. Only what is used takes memory.
+const STACK: usize = 64 << 20;
+
+static THREADS: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("columnar")
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build()
+});
+
+/// The threads on which queries run, apart from those of the caller, which must not wait for a computation.
+pub(super) fn threads() -> Result<&'static Handle, ColumnarError> {
+    match &*THREADS {
+        Ok(runtime) => Ok(runtime.handle()),
+        Err(error) => Err(ColumnarError::File {
+            what: "start threads".to_owned(),
+            source: std::io::Error::new(error.kind(), error.to_string()),
+        }),
+    }
 }
 
 /// The limits of the engine, which all queries share.
@@ -63,18 +86,23 @@ pub(super) fn context(limits: &Arc<RuntimeEnv>) -> SessionContext {
     context
 }
 
-/// Words and operators of a statement: its plan may be as deep as they are many, and the engine walks it recursively.
-const WORDS: usize = 1000;
+/// Keywords and operators of a statement. Its plan may be as deep as they are many, and the engine walks it recursively, in a
+/// time that grows with the square of its depth, and cannot be interrupted.
+const KEYWORDS: usize = 500;
+const OPERATORS: usize = 150;
 /// Levels of parentheses.
 const LEVELS: usize = 50;
 
 /// Reads one statement, and refuses what is not a SELECT.
 pub(super) fn read(sql: &str) -> Result<(Ast, Mode), DataFusionError> {
     let dialect = PostgreSqlDialect {};
-    let tokens = Tokenizer::new(&dialect, sql).tokenize();
-    if tokens.is_ok_and(|tokens| tokens.iter().filter(|token| deepens(token)).count() > WORDS) {
+    // What the parser cannot read it says itself.
+    let tokens = Tokenizer::new(&dialect, sql).tokenize().unwrap_or_default();
+    let keywords = tokens.iter().filter(|token| is_keyword(token)).count();
+    let operators = tokens.iter().filter(|token| is_operator(token)).count();
+    if keywords > KEYWORDS || operators > OPERATORS {
         return Err(unsupported(format!(
-            "a statement of more than {WORDS} keywords and operators is not supported"
+            "a statement of more than {KEYWORDS} keywords or {OPERATORS} operators is not supported"
         )));
     }
     let parser = DFParserBuilder::new(sql)
@@ -100,20 +128,25 @@ pub(super) fn read(sql: &str) -> Result<(Ast, Mode), DataFusionError> {
     Ok((*ast, mode))
 }
 
-fn deepens(token: &Token) -> bool {
-    match token {
-        Token::Word(word) => word.keyword != Keyword::NoKeyword,
-        Token::Comma
-        | Token::Period
-        | Token::LParen
-        | Token::RParen
-        | Token::Number(_, _)
-        | Token::SingleQuotedString(_)
-        | Token::Placeholder(_)
-        | Token::Whitespace(_)
-        | Token::EOF => false,
-        _ => true,
-    }
+fn is_keyword(token: &Token) -> bool {
+    matches!(token, Token::Word(word) if word.keyword != Keyword::NoKeyword)
+}
+
+fn is_operator(token: &Token) -> bool {
+    !matches!(
+        token,
+        Token::Word(_)
+            | Token::Comma
+            | Token::Period
+            | Token::LParen
+            | Token::RParen
+            | Token::Number(_, _)
+            | Token::SingleQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::SemiColon
+            | Token::Whitespace(_)
+            | Token::EOF
+    )
 }
 
 /// Whether texts are ordered by their bytes.

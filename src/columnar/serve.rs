@@ -20,6 +20,7 @@ mod variables;
 
 mod wire;
 
+use super::engine;
 use super::error::ColumnarError;
 use super::options::Options;
 use super::store::Columnar;
@@ -89,6 +90,7 @@ pub async fn serve(
         sessions: Semaphore::new(most),
         running: Mutex::default(),
     });
+    let threads = engine::threads()?;
     let (tell, told) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
@@ -98,7 +100,8 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if connections.len() < most + OTHERS => {
-                    connections.spawn(connection(Arc::clone(&shared), stream, told.clone()));
+                    let connection = connection(Arc::clone(&shared), stream, told.clone());
+                    connections.spawn_on(connection, threads);
                 }
                 Ok(_) => {}
                 // No more files can be opened, perhaps.

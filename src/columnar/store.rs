@@ -22,13 +22,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
 /// The column store of a database: it answers a SELECT over `mart.fact_sales` from column files and, for all hours that
 /// are open or have changed, from the rows.
 ///
-/// Each query has a session of its own with the server, by whose privileges it runs, and one snapshot. It needs Tokio's
-/// multi-threaded runtime, on whose threads the engine computes. Clones share the limit of memory.
+/// Each query has a session of its own with the server, by whose privileges it runs, and one snapshot. It runs on threads of
+/// the engine, which begin with the first query of the process. Clones share the limit of memory.
 ///
 /// ```no_run
 /// use htap_top::columnar::{Columnar, Options};
@@ -82,16 +84,49 @@ impl Columnar {
     /// [`ColumnarError::Unsupported`] if it asks for what the column store does not do as PostgreSQL does: nothing was
     /// read then, and PostgreSQL can be asked instead. All errors of PostgreSQL and of files.
     pub async fn query(&self, sql: &str) -> Result<Rows, ColumnarError> {
+        let (columnar, sql) = (self.clone(), sql.to_owned());
+        let (send, mut pieces) = mpsc::channel(1);
+        let task = engine::threads()?.spawn(async move {
+            // Nobody waits for it if this fails.
+            let _ = match columnar.pieces(&sql, &send).await {
+                Ok(()) => send.send(Ok(Piece::End)).await,
+                Err(error) => send.send(Err(error)).await,
+            };
+        });
+        let task = Ends(task);
+        match pieces.recv().await {
+            Some(Ok(Piece::Begin(schema, zone, explains))) => Ok(Rows {
+                schema,
+                zone,
+                explains,
+                ended: false,
+                pieces,
+                _task: task,
+            }),
+            Some(Err(error)) => Err(error),
+            _ => Err(died()),
+        }
+    }
+
+    /// Answers a statement piece by piece.
+    async fn pieces(
+        &self,
+        sql: &str,
+        send: &mpsc::Sender<Result<Piece, ColumnarError>>,
+    ) -> Result<(), ColumnarError> {
         let (ast, mode) = engine::read(sql).map_err(failed)?;
         let mut session = Session::new(&self.target, &self.options);
-        let zone = self.options.time_zone.as_deref();
-        let limits = (zone, self.options.timeout);
-        let rows = Box::pin(self.answer(&mut session, ast, mode, limits)).await?;
+        let limits = (self.options.time_zone.as_deref(), self.options.timeout);
+        let mut running = Box::pin(self.answer(&mut session, ast, mode, limits)).await?;
         // Nobody else uses the session.
-        Ok(Rows {
-            reports: true,
-            ..rows
-        })
+        running.reports = true;
+        let (schema, zone) = (Arc::clone(&running.schema), Arc::clone(&running.zone));
+        let begin = Piece::Begin(schema, zone, running.explains());
+        let mut open = send.send(Ok(begin)).await.is_ok();
+        while open && let Some(batch) = running.next().await? {
+            open = send.send(Ok(Piece::Batch(batch))).await.is_ok();
+        }
+        Ok(())
     }
 
     /// Answers a statement in a session, in this time zone and within this time.
@@ -101,7 +136,7 @@ impl Columnar {
         ast: Ast,
         mode: Mode,
         (zone, timeout): (Option<&str>, Option<Duration>),
-    ) -> Result<Rows, ColumnarError> {
+    ) -> Result<Running, ColumnarError> {
         let mut limit = Limit::new(timeout);
         let answered = limit.within(async {
             let snapshot = session.begin().await?;
@@ -110,8 +145,8 @@ impl Columnar {
             session.end(&snapshot).await;
             planned?.run().await
         });
-        let rows = Box::pin(answered).await?;
-        Ok(Rows { limit, ..rows })
+        let running = Box::pin(answered).await?;
+        Ok(Running { limit, ..running })
     }
 }
 
@@ -163,7 +198,7 @@ impl Planned {
         })
     }
 
-    async fn run(self) -> Result<Rows, ColumnarError> {
+    async fn run(self) -> Result<Running, ColumnarError> {
         let begin = || execute_stream(self.plan, self.context.task_ctx()).map_err(failed);
         let (schema, source) = match self.mode {
             Mode::Run => {
@@ -182,7 +217,7 @@ impl Planned {
                 explained(&self.snapshot, Some(rows))?
             }
         };
-        Ok(Rows {
+        Ok(Running {
             schema,
             source,
             zone: self.zone,
@@ -206,8 +241,8 @@ enum Source {
     Explained(Option<RecordBatch>),
 }
 
-/// The rows of an answer, in batches.
-pub struct Rows {
+/// A query that runs.
+pub(super) struct Running {
     schema: SchemaRef,
     source: Source,
     zone: Arc<Zone>,
@@ -218,25 +253,14 @@ pub struct Rows {
     reports: bool,
 }
 
-impl std::fmt::Debug for Rows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let columns = self.schema.fields().iter().map(|field| field.name());
-        f.debug_list().entries(columns).finish()
-    }
-}
-
-impl Rows {
-    /// The columns, under PostgreSQL's names. Numerics are decimals, timestamptz is in microseconds and UTC.
-    pub fn schema(&self) -> &SchemaRef {
+impl Running {
+    /// The columns, under PostgreSQL's names.
+    pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// The next batch; `None` at the end.
-    ///
-    /// # Errors
-    /// The query failed, as in PostgreSQL, or ran out of memory, disk or time; a file is damaged. What was read before is
-    /// no answer then.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>, ColumnarError> {
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>, ColumnarError> {
         match &mut self.source {
             Source::Explained(lines) => Ok(lines.take()),
             Source::Engine(batches) => {
@@ -272,6 +296,83 @@ impl Rows {
         }
     }
 
+    /// A value as PostgreSQL writes it; `None` is NULL.
+    pub(super) fn text(
+        &self,
+        column: &ArrayRef,
+        row: usize,
+    ) -> Result<Option<String>, ColumnarError> {
+        answer::text(column, row, &self.zone, false).map_err(failed)
+    }
+
+    /// Whether the rows are lines of EXPLAIN.
+    fn explains(&self) -> bool {
+        matches!(self.source, Source::Explained(_))
+    }
+}
+
+/// What a query's task hands on.
+enum Piece {
+    /// Columns and time zone, and whether the rows are lines of EXPLAIN.
+    Begin(SchemaRef, Arc<Zone>, bool),
+    Batch(RecordBatch),
+    End,
+}
+
+/// A task that ends when nobody waits for it any more.
+struct Ends(JoinHandle<()>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn died() -> ColumnarError {
+    ColumnarError::Query("the query's task ended early".to_owned())
+}
+
+/// The rows of an answer, in batches.
+pub struct Rows {
+    schema: SchemaRef,
+    zone: Arc<Zone>,
+    explains: bool,
+    ended: bool,
+    pieces: mpsc::Receiver<Result<Piece, ColumnarError>>,
+    _task: Ends,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let columns = self.schema.fields().iter().map(|field| field.name());
+        f.debug_list().entries(columns).finish()
+    }
+}
+
+impl Rows {
+    /// The columns, under PostgreSQL's names. Numerics are decimals, timestamptz is in microseconds and UTC.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next batch; `None` at the end.
+    ///
+    /// # Errors
+    /// The query failed, as in PostgreSQL, or ran out of memory, disk or time; a file is damaged. What was read before is
+    /// no answer then.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, ColumnarError> {
+        match self.pieces.recv().await {
+            Some(Ok(Piece::Batch(batch))) => Ok(Some(batch)),
+            Some(Ok(Piece::End)) => {
+                self.ended = true;
+                Ok(None)
+            }
+            Some(Err(error)) => Err(error),
+            None if self.ended => Ok(None),
+            _ => Err(died()),
+        }
+    }
+
     /// A value as PostgreSQL writes it, times in the session's zone; `None` is NULL.
     ///
     /// # Errors
@@ -282,7 +383,7 @@ impl Rows {
 
     /// Whether the rows are lines of EXPLAIN.
     pub(super) fn explains(&self) -> bool {
-        matches!(self.source, Source::Explained(_))
+        self.explains
     }
 
     /// The session's time zone.

@@ -194,7 +194,7 @@ impl Talk {
                 if commits { "COMMIT" } else { "ROLLBACK" }
             }
             Command::Isolate(isolation) => {
-                if self.transaction == Transaction::Open {
+                if let (Transaction::Open, Some(isolation)) = (self.transaction, isolation) {
                     self.isolate(*isolation).await;
                 }
                 "SET"

@@ -5,7 +5,7 @@ use super::fault::{Fault, fault};
 use super::values;
 use crate::columnar::error::ColumnarError;
 use crate::columnar::session::Session;
-use crate::columnar::store::Rows;
+use crate::columnar::store::Running;
 use crate::pg::PgError;
 use crate::system::archive::unescaped;
 use datafusion::arrow::array::RecordBatch;
@@ -47,7 +47,7 @@ pub(super) enum Source {
     /// It was not run yet.
     Ready,
     Rows {
-        rows: Box<Rows>,
+        rows: Box<Running>,
         /// A batch of which rows are left, from this one on.
         batch: Option<(RecordBatch, usize)>,
     },

@@ -1,7 +1,7 @@
 //! Values on the wire, as text and in PostgreSQL's binary formats.
 
 use super::fault::{Fault, fault, unsupported};
-use crate::columnar::store::Rows;
+use crate::columnar::store::Running;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use datafusion::sql::sqlparser::ast::{
@@ -67,7 +67,7 @@ pub(super) fn check(kind: &DataType, of: u32) -> Result<(), Fault> {
 
 /// A value of an answer; `None` is NULL.
 pub(super) fn value(
-    rows: &Rows,
+    rows: &Running,
     (column, row): (&ArrayRef, usize),
     of: u32,
     binary: bool,

@@ -4,6 +4,7 @@ mod damage;
 mod oracle;
 mod queries;
 mod routed;
+mod served;
 mod watched;
 
 use super::{ask, number, shop};
@@ -12,6 +13,7 @@ use htap_top::columnar::query::{self, query};
 use htap_top::columnar::sync::{self, Done, Sync};
 use htap_top::columnar::{ColumnarError, Form};
 use htap_top::pg::Client;
+use queries::QUESTIONS;
 use tempfile::TempDir;
 
 /// A shop with summaries, and a folder for its column files.

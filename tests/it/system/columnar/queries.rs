@@ -7,7 +7,7 @@ use htap_top::columnar::query::{Options, query};
 use std::time::Duration;
 
 /// What PostgreSQL answers, too.
-const QUESTIONS: &[&str] = &[
+pub const QUESTIONS: &[&str] = &[
     "SELECT * FROM fact_sales",
     "SELECT count(*) FROM mart.fact_sales",
     "SELECT category, count(*), sum(quantity), sum(sales_amount), min(sale_time), max(sales_amount) FROM fact_sales GROUP BY category",

@@ -45,6 +45,8 @@ pub struct Options {
     pub spill: PathBuf,
     /// Form of the answer.
     pub form: Form,
+    /// Threads that compute; as many as there are processors if `None`.
+    pub threads: Option<usize>,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             timeout: None,
             spill: std::env::temp_dir(),
             form: Form::Table,
+            threads: None,
         }
     }
 }
@@ -152,6 +155,9 @@ fn writing(source: std::io::Error) -> ColumnarError {
 /// The engine, with its limits.
 fn context(options: &Options) -> Result<SessionContext, DataFusionError> {
     let mut config = SessionConfig::new().with_default_catalog_and_schema("htap", "mart");
+    if let Some(threads) = options.threads {
+        config = config.with_target_partitions(threads);
+    }
     let options_of_engine = config.options_mut();
     // What tells a timestamptz from a timestamp; the session's zone is applied in the rewritten plan.
     options_of_engine.execution.time_zone = Some("+00:00".to_owned());

@@ -176,6 +176,7 @@ mod with_it {
                 Format::Json => Form::Json,
                 Format::Csv => Form::Csv,
             },
+            threads: None,
         };
         let stop = interrupted()?;
         let out = std::io::BufWriter::new(std::io::stdout());

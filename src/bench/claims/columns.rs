@@ -58,20 +58,20 @@ fn asked(store: &Store, name: &str) -> Option<String> {
         }
     }
     text = format!(
-        "{text}, column store {} ({} the rows'",
+        "{text}, column store {} ({} faster than rows",
         format::ms(two),
-        times(ratio(Some(two), took(HEAP, 2)))?
+        times(ratio(took(HEAP, 2), Some(two)))?
     );
     let against = |threads: u32| {
         let name = format!("{name}_{threads}_ms");
         times(store.ratio(COLUMNAR.name, COLUMNS, DUCKDB, &name))
     };
     if let (Some(both), Some(two)) = (against(2), ms(took(DUCKDB, 2))) {
-        text = format!("{text}, {both} DuckDB's {two}");
+        text = format!("{text}, {both} the time of DuckDB, {two}");
     }
     text = format!("{text}); with one thread {}", format::ms(one));
     if let (Some(both), Some(one)) = (against(1), ms(took(DUCKDB, 1))) {
-        text = format!("{text} ({both} DuckDB's {one})");
+        text = format!("{text} ({both} DuckDB's, {one})");
     }
     Some(text)
 }

@@ -3,7 +3,8 @@
 use super::super::BenchError;
 use super::failed;
 use crate::cluster::cache;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -11,6 +12,12 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// Reads questions until its standard input ends.
 const SCRIPT: &str = include_str!("../../../queries/bench/duckdb.py");
+
+#[derive(Deserialize)]
+struct Answer {
+    ms: f64,
+    csv: String,
+}
 
 pub(super) struct DuckDb {
     /// Ends with its standard input.
@@ -67,8 +74,7 @@ impl DuckDb {
         sent.map_err(failed("DuckDB"))?;
         let line = self.from.next_line().await.map_err(failed("DuckDB"))?;
         let line = line.ok_or_else(|| failed("DuckDB")("it ended"))?;
-        let told: Value = serde_json::from_str(&line).map_err(failed("DuckDB"))?;
-        let csv = told["csv"].as_str().unwrap_or_default().to_owned();
-        Ok((told["ms"].as_f64().unwrap_or_default(), csv))
+        let told: Answer = serde_json::from_str(&line).map_err(failed("DuckDB"))?;
+        Ok((told.ms, told.csv))
     }
 }

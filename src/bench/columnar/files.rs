@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 pub(super) struct Store {
-    folder: TempDir,
+    pub(super) folder: TempDir,
     /// Writes it, and is the only one that does.
     pub(super) sync: Sync,
     /// What the first round wrote, and its time in milliseconds.

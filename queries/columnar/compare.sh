@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 usage() {
     cat <<'END'
 Answer the questions of queries/columnar/questions.sql over column files with DuckDB and with a standalone cluster of Spark
-(a master and two workers on 127.0.0.1), and compare the answers with PostgreSQL's. Needs psql, Python 3.10 or later with venv
+(a master and two workers on 127.0.0.1), and compare the answers with PostgreSQL's. Needs psql, Python 3.11 or later with venv
 and, for Spark, Java 17 or later. Run it as the user of htap-top columnar sync. See docs/columnar.md.
 
 Usage: queries/columnar/compare.sh [OPTIONS]

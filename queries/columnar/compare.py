@@ -192,7 +192,7 @@ class Spark:
         conf.write_text(
             f"spark.authenticate true\nspark.authenticate.secret {secrets.token_hex(32)}\n"
             f"spark.local.dir {self.folder}\nspark.ui.enabled false\nspark.sql.session.timeZone UTC\n"
-            "spark.sql.shuffle.partitions 4\nspark.driver.host 127.0.0.1\nspark.driver.bindAddress 127.0.0.1\n"
+            "spark.ui.showConsoleProgress false\nspark.sql.shuffle.partitions 4\nspark.driver.host 127.0.0.1\nspark.driver.bindAddress 127.0.0.1\n"
             "spark.executor.memory 768m\nspark.driver.memory 768m\n"
         )
         self.home = Path(pyspark.__file__).parent

@@ -235,6 +235,17 @@ impl Lab {
         }
         self.batch("UPDATE shop.inventory SET quantity = 500000000")
             .await?;
+        self.merge().await?;
+        self.batch("SELECT htap.tidy()").await?;
+        self.batch(
+            "VACUUM shop.inventory, htap.order_log, htap.dirty_log, htap.watermark, htap.heartbeat",
+        )
+        .await?;
+        self.batch("CHECKPOINT").await
+    }
+
+    /// Brings the summaries up to date.
+    pub(super) async fn merge(&self) -> Result<(), BenchError> {
         let client = refresh::connect(&self.target)
             .await
             .map_err(BenchError::doing("connect"))?;
@@ -244,12 +255,20 @@ impl Lab {
                 .await
                 .map_err(BenchError::doing(format!("refresh {view}")))?;
         }
-        self.batch("SELECT htap.tidy()").await?;
-        self.batch(
-            "VACUUM shop.inventory, htap.order_log, htap.dirty_log, htap.watermark, htap.heartbeat",
-        )
-        .await?;
-        self.batch("CHECKPOINT").await
+        Ok(())
+    }
+
+    /// Returns the files of a relation.
+    #[cfg(feature = "columnar")]
+    pub(super) async fn files_of(&self, relation: &str) -> Result<Vec<PathBuf>, BenchError> {
+        let place = format!("SELECT pg_relation_filepath('{relation}') AS place");
+        let place = self.query(&place).await?;
+        let place = place.first("place").text().unwrap_or_default().to_owned();
+        let first = self.cluster.data_dir().join(&place);
+        // One of more than a gigabyte has several.
+        let more = (1..).map(|n| self.cluster.data_dir().join(format!("{place}.{n}")));
+        let more = more.take_while(|path| path.exists());
+        Ok(std::iter::once(first).chain(more).collect())
     }
 
     /// Starts to measure CPU usage.

@@ -20,6 +20,8 @@ pub struct Options {
     pub spill: PathBuf,
     /// Form in which [`super::query::query`] writes an answer.
     pub form: Form,
+    /// Threads that compute a query; as many as there are processors if `None`.
+    pub threads: Option<usize>,
 }
 
 impl Default for Options {
@@ -31,6 +33,7 @@ impl Default for Options {
             timeout: None,
             spill: std::env::temp_dir(),
             form: Form::Table,
+            threads: None,
         }
     }
 }

@@ -244,7 +244,8 @@ fn open(manifest: &Manifest, folder: &Path) -> Result<BTreeMap<i64, Arc<Opened>>
                 });
             }
         };
-        let opened = Opened::new(file, name, entry.bytes, entry.sha256.clone());
+        let sha256 = entry.sha256.clone();
+        let opened = Opened::new(file, name, entry.bytes, sha256, manifest.now_hour);
         files.insert(entry.span.id, Arc::new(opened));
     }
     Ok(files)

@@ -14,7 +14,6 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, String
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionContext;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use futures_util::TryStreamExt;
@@ -61,7 +60,7 @@ use tokio::time::{Sleep, sleep};
 pub struct Columnar {
     target: Target,
     options: Options,
-    limits: Arc<RuntimeEnv>,
+    limits: engine::Limits,
 }
 
 impl Columnar {
@@ -73,7 +72,7 @@ impl Columnar {
         Ok(Self {
             target: target.clone(),
             options: options.clone(),
-            limits: engine::limits(options).map_err(failed)?,
+            limits: engine::Limits::new(options).map_err(failed)?,
         })
     }
 
@@ -162,7 +161,7 @@ struct Planned {
 
 impl Planned {
     async fn new(
-        limits: &Arc<RuntimeEnv>,
+        limits: &engine::Limits,
         snapshot: &Snapshot,
         ast: Ast,
         mode: Mode,

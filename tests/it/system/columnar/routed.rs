@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// An executor whose reads are dear from a cost of 20 on.
 async fn executor(store: &Store) -> Executor<Targets> {
-    let path = "DO $$BEGIN EXECUTE format('ALTER ROLE htap_olap IN DATABASE %I SET search_path = early, mart', current_database()); END$$";
+    let path = "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = early, mart', current_database()); END$$";
     store.client.batch(path).await.unwrap();
     let reader = store.database.target_of("htap_olap");
     let columns = Columnar::open(&reader, &Options::default()).unwrap();

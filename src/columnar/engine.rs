@@ -63,8 +63,11 @@ pub(super) fn limits(options: &Options) -> Result<Arc<RuntimeEnv>, DataFusionErr
 }
 
 /// The engine for one query.
-pub(super) fn context(limits: &Arc<RuntimeEnv>) -> SessionContext {
+pub(super) fn context(limits: &Arc<RuntimeEnv>, threads: Option<usize>) -> SessionContext {
     let mut config = SessionConfig::new().with_default_catalog_and_schema("htap", "mart");
+    if let Some(threads) = threads {
+        config = config.with_target_partitions(threads);
+    }
     let options_of_engine = config.options_mut();
     // What tells a timestamptz from a timestamp; the session's zone is applied in the rewritten plan.
     options_of_engine.execution.time_zone = Some("+00:00".to_owned());
@@ -83,6 +86,7 @@ pub(super) fn context(limits: &Arc<RuntimeEnv>) -> SessionContext {
     for function in super::functions::unread() {
         context.register_udf(function);
     }
+    context.register_udaf(super::percentiles::unread());
     context
 }
 

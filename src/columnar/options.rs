@@ -11,7 +11,7 @@ pub struct Options {
     pub folder: Option<PathBuf>,
     /// Time zone of the session; that of the user's own sessions if `None`.
     pub time_zone: Option<String>,
-    /// Memory that the queries of one [`Columnar`] may use together, in bytes. Sorts, joins and aggregations that need more
+    /// Memory that the queries of one [`super::Columnar`] may use together, in bytes. Sorts, joins and aggregations that need more
     /// write temporary files.
     pub memory: usize,
     /// Time that a query may take, with the reading of its rows.
@@ -20,6 +20,8 @@ pub struct Options {
     pub spill: PathBuf,
     /// Form in which [`super::query::query`] writes an answer.
     pub form: Form,
+    /// Threads that compute; as many as there are processors if `None`.
+    pub threads: Option<usize>,
 }
 
 impl Default for Options {
@@ -31,6 +33,7 @@ impl Default for Options {
             timeout: None,
             spill: std::env::temp_dir(),
             form: Form::Table,
+            threads: None,
         }
     }
 }

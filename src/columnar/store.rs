@@ -137,7 +137,8 @@ impl Columnar {
         let mut limit = Limit::new(timeout);
         let answered = limit.within(async {
             let snapshot = session.begin().await?;
-            let planned = Planned::new(&self.limits, &snapshot, ast, mode, zone).await;
+            let context = engine::context(&self.limits, self.options.threads);
+            let planned = Planned::new(context, &snapshot, ast, mode, zone).await;
             // Everything that the server must tell is here.
             session.end(&snapshot).await;
             planned?.run().await
@@ -159,13 +160,12 @@ struct Planned {
 
 impl Planned {
     async fn new(
-        limits: &Arc<RuntimeEnv>,
+        context: SessionContext,
         snapshot: &Snapshot,
         ast: Ast,
         mode: Mode,
         zone: Option<&str>,
     ) -> Result<Self, ColumnarError> {
-        let context = engine::context(limits);
         // The snapshot may serve several queries, each with its own counts.
         let snapshot = Snapshot {
             tally: Arc::default(),

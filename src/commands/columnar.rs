@@ -222,6 +222,7 @@ mod with_it {
                 Format::Csv => Form::Csv,
                 Format::Arrow => Form::Arrow,
             },
+            ..query::Options::default()
         };
         let stop = interrupted()?;
         let out = std::io::BufWriter::new(std::io::stdout());

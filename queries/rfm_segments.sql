@@ -7,7 +7,7 @@
 -- remedy = "htap-top init"
 -- chart = { kind = "table" }
 -- key = ["segment"]
--- compact = ["segment", "users", "ltv", "freq", "recency_s"]
+-- compact = ["segment", "value", "users", "freq", "recency_s"]
 -- sort = "-value"
 -- about = """
 -- Customers who ordered within 180 days, scored in fifths by recency, frequency and monetary value, and

@@ -8,6 +8,7 @@ mod analytic;
 mod capture;
 mod claims;
 mod closed;
+mod columnar;
 mod error;
 mod figures;
 mod hogs;
@@ -16,6 +17,7 @@ mod lab;
 mod meter;
 mod mixed;
 mod orders;
+mod process;
 mod refresh;
 mod replica;
 pub(crate) mod report;
@@ -78,6 +80,7 @@ pub(crate) const EXPERIMENTS: &[Experiment] = &[
     analytic::PARTITIONS,
     analytic::PARALLEL,
     analytic::BRIN,
+    columnar::COLUMNAR,
     orders::ORDERS,
     orders::SKEW,
     capture::CAPTURE,

@@ -3,11 +3,12 @@
 //!
 //! - `queries/system/09_columnar.sql`: the manifest, the log of changes, and what holds of them always.
 //! - [`sync`] writes files: which ones says `hours`, how `file`, from `rows`, to a `folder`; `manifest` reads what the server knows of them.
+//! - `report` writes what syncs and queries do to the server, for the panel Columnar.
 //! - [`Columnar`] answers a SELECT with the `engine` DataFusion, in a `session` with the server. `rewrite`, with `averages`,
-//!   `percentiles`, the
-//!   `functions` and the time `zone`, makes a plan compute as PostgreSQL does; `check` refuses all that is not known to do so. `scan` is the table: `reader` reads files,
-//!   `pushed` are the conditions that select files and rows. `answer` writes values as PostgreSQL does, under the `names` that
-//!   it gives; [`query`] writes whole answers.
+//!   `percentiles`, the `functions` and the time `zone`, makes a plan compute as PostgreSQL does; `check` refuses all that is not
+//!   known to do so. `scan` is the table: `reader` reads files, `pushed` are the conditions that select files and rows. `answer`
+//!   writes values as PostgreSQL does, under the `names` that it gives; [`query`] writes whole answers.
+//! - `routed` answers what the [router](crate::router) sends here.
 //! - [`mod@serve`] answers clients of PostgreSQL's protocol.
 
 mod answer;
@@ -26,7 +27,9 @@ mod percentiles;
 mod pushed;
 pub mod query;
 mod reader;
+mod report;
 mod rewrite;
+mod routed;
 mod rows;
 mod scan;
 pub mod serve;
@@ -39,6 +42,7 @@ mod zone;
 pub use answer::Form;
 pub use error::ColumnarError;
 pub use options::Options;
+pub(crate) use routed::begun;
 pub use store::{Columnar, Rows};
 
 /// The library of column batches, of the version that [`Rows`] are made with.

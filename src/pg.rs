@@ -44,4 +44,6 @@ pub use error::{Class, PgError};
 pub use peer::{Peer, Protection};
 pub use pool::{Pool, PoolError, PoolSize, Pooled};
 pub(crate) use sampler::shared;
+#[cfg(feature = "columnar")]
+pub(crate) use sniff::numbers;
 pub use table::{Column, Table, Value};

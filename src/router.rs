@@ -28,6 +28,7 @@ mod breaker;
 pub(super) mod builtin;
 mod cache;
 pub mod catalogue;
+mod columns;
 mod counts;
 mod effect;
 pub mod executor;
@@ -43,6 +44,7 @@ pub mod traps;
 mod watch;
 
 pub use cache::Assessment;
+pub use columns::ColumnStore;
 pub use session::{Barred, Lsn, Outcome, ReplicaState, Session};
 
 use crate::pg::PgError;
@@ -112,6 +114,8 @@ impl fmt::Display for Lane {
 pub enum Rule {
     /// The statement only reads.
     Read,
+    /// The column store answers it: a read of its table whose plan on rows is dear.
+    Columnar,
     /// SHOW of a setting.
     Show,
     /// BEGIN READ ONLY.
@@ -258,6 +262,7 @@ pub const OLAP_COST: f64 = 1_000.0;
 pub struct Router {
     olap_cost: f64,
     catalogue: Option<Catalogue>,
+    columns: Option<Arc<dyn ColumnStore>>,
     cache: Mutex<Cache>,
     /// Held by whoever asks the server about a statement, so that others with the same one need not.
     asking: tokio::sync::Mutex<()>,
@@ -278,6 +283,7 @@ impl Router {
         Self {
             olap_cost: OLAP_COST,
             catalogue: None,
+            columns: None,
             cache: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         }
@@ -288,6 +294,18 @@ impl Router {
     pub fn with_olap_cost(mut self, olap_cost: f64) -> Self {
         self.olap_cost = olap_cost;
         self
+    }
+
+    /// Sends reads of `mart.fact_sales` from that cost on to a column store, if it answers them as PostgreSQL does. It
+    /// must be that of the primary: its answers then include what a session has written.
+    #[must_use]
+    pub fn with_column_store(mut self, store: Arc<dyn ColumnStore>) -> Self {
+        self.columns = Some(store);
+        self
+    }
+
+    fn column_store(&self) -> Option<&dyn ColumnStore> {
+        self.columns.as_deref()
     }
 
     /// Clears all caches. Needed after DDL, after ANALYZE, and from time to time, because the DDL of other sessions is
@@ -349,6 +367,9 @@ impl Router {
             decision.reason = format!(
                 "the session has {state} on the primary: everything stays there until DISCARD ALL"
             );
+        } else if assessment.columnar {
+            decision.rule = Rule::Columnar;
+            decision.reason = assessment.reason();
         } else if assessment.reads_on_replica {
             decide_read(session, replica, assessment, &mut decision);
         } else {

@@ -172,7 +172,7 @@ COMMENT ON COLUMN htap.routing.instance IS 'program, process number and a random
 COMMENT ON COLUMN htap.routing.reported_at IS 'one that is older than some seconds has stopped';
 COMMENT ON COLUMN htap.routing.routed IS 'statements by node, pool and rule, such as {"replica olap read": 12}';
 COMMENT ON COLUMN htap.routing.fallbacks IS
-    'reads that ran on the primary in place of the replica, by reason: unchecked, lost, promoted, foreign, paused, lagging, not_caught_up, unknown_write, conflict, not_on_standby, read_only';
+    'reads that ran on the primary in place of the replica, by reason: unchecked, lost, promoted, foreign, paused, lagging, not_caught_up, unknown_write, conflict, not_on_standby, read_only, columnar';
 COMMENT ON COLUMN htap.routing.misroutes IS 'statements that a read-only role refused: the fallbacks of reason read_only';
 COMMENT ON COLUMN htap.routing.reruns IS 'fallbacks that had been sent already and were run again';
 COMMENT ON COLUMN htap.routing.waits IS 'reads that waited for the replica to replay their session''s last write';

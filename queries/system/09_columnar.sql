@@ -41,6 +41,73 @@ CREATE TABLE IF NOT EXISTS htap.column_dirty (
     hour timestamptz
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 
+-- What the last sync did. Only for the panel Columnar and its rules: no answer depends on it.
+CREATE TABLE IF NOT EXISTS htap.column_sync (
+    only_row      boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    fresh_s       double precision CHECK (fresh_s >= 0 AND fresh_s <= 1e9),
+    writing_since timestamptz CHECK (writing_since BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'),
+    synced_at     timestamptz CHECK (synced_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'),
+    wrote_at      timestamptz CHECK (wrote_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'),
+    took_ms       double precision CHECK (took_ms >= 0 AND took_ms <= 1e12),
+    wrote_files   bigint,
+    wrote_rows    bigint,
+    wrote_bytes   bigint,
+    free_bytes    bigint,
+    disk_bytes    bigint,
+    failed_at     timestamptz CHECK (failed_at BETWEEN '2000-01-01 00:00+00' AND '2200-01-01 00:00+00'),
+    error         text CHECK (octet_length(error) <= 4000)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON COLUMN htap.column_sync.fresh_s IS 'pause between the rounds of the sync; NULL: it ran once';
+COMMENT ON COLUMN htap.column_sync.synced_at IS 'end of the last round that succeeded; wrote_at and took_ms are of the last one that wrote files';
+COMMENT ON COLUMN htap.column_sync.free_bytes IS 'left on the disk of the folder';
+COMMENT ON COLUMN htap.column_sync.error IS 'why the last round failed; NULL: it did not';
+
+-- Files that a sync or a query found missing, cut or altered; until a sync has written their hours anew.
+CREATE TABLE IF NOT EXISTS htap.column_damage (
+    file_id bigint PRIMARY KEY,
+    why     text NOT NULL CHECK (octet_length(why) <= 4000),
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- What queries have read since the log of changes was begun.
+CREATE TABLE IF NOT EXISTS htap.column_use (
+    only_row   boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    queries    bigint NOT NULL DEFAULT 0,
+    bytes_read bigint NOT NULL DEFAULT 0,
+    rows_read  bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+COMMENT ON COLUMN htap.column_use.bytes_read IS 'from files';
+COMMENT ON COLUMN htap.column_use.rows_read IS 'from mart.fact_sales';
+
+-- Adds to htap.column_use, for roles that read only. False if another session does so at this moment: it waits for none.
+CREATE OR REPLACE FUNCTION htap.count_column_queries(queries bigint, bytes bigint, rows bigint) RETURNS boolean
+LANGUAGE plpgsql STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Whoever calls it cannot make the next one fail.
+    IF NOT (queries BETWEEN 0 AND 1e15 AND bytes BETWEEN 0 AND 1e15 AND rows BETWEEN 0 AND 1e15) THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM htap.column_use AS u FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE htap.column_use AS u
+    SET queries = (u.queries + count_column_queries.queries) % 1000000000000000000,
+        bytes_read = (u.bytes_read + bytes) % 1000000000000000000,
+        rows_read = (u.rows_read + rows) % 1000000000000000000;
+    RETURN true;
+END
+$$;
+
+-- Notes that a query found a file damaged. The sync looks at the file itself.
+CREATE OR REPLACE FUNCTION htap.report_column_damage(file bigint, why text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO htap.column_damage (file_id, why)
+    SELECT f.file_id, left(report_column_damage.why, 500) FROM htap.column_file AS f
+    WHERE f.file_id = file AND report_column_damage.why IS NOT NULL
+    ON CONFLICT (file_id) DO NOTHING
+$$;
+
 CREATE OR REPLACE FUNCTION htap.log_columns() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -85,7 +152,11 @@ BEGIN
     END LOOP;
     DELETE FROM htap.column_file;
     DELETE FROM htap.column_dirty;
+    DELETE FROM htap.column_sync;
+    DELETE FROM htap.column_damage;
+    DELETE FROM htap.column_use;
     IF wanted THEN
+        INSERT INTO htap.column_use DEFAULT VALUES;
         -- The same database goes on in its folder.
         INSERT INTO htap.column_store AS s (store_id, log_oid)
         SELECT md5(pg_current_xact_id()::text || clock_timestamp()::text || random()::text || pg_backend_pid()::text)::uuid,

@@ -112,5 +112,7 @@ GRANT DELETE ON htap.outbox TO htap_refresh;
 GRANT SELECT, UPDATE (sent_to, sent_at) ON htap.stream_slot TO htap_refresh;
 GRANT EXECUTE ON FUNCTION htap.pause_relay(boolean, text), htap.make_shadow(text), htap.drop_shadow(text) TO htap_refresh;
 GRANT EXECUTE ON FUNCTION htap.maintain(), htap.refresh_view(text, boolean) TO htap_refresh;
+GRANT EXECUTE ON FUNCTION htap.count_column_queries(bigint, bigint, bigint), htap.report_column_damage(bigint, text)
+    TO htap_oltp, htap_olap, htap_refresh;
 GRANT EXECUTE ON FUNCTION htap.strays() TO htap_oltp, htap_olap, htap_refresh;
 RESET ROLE;

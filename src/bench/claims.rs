@@ -1,6 +1,7 @@
 //! Compares the case study's claims with the measurements.
 
 mod apart;
+mod columns;
 mod streaming;
 
 use super::figures::median;
@@ -69,6 +70,7 @@ pub(super) fn lines(store: &Store, other: Option<&Store>) -> Vec<Line> {
     lines.extend(skewed(store));
     lines.extend(apart::lines(store));
     lines.extend(streaming::lines(store));
+    lines.extend(columns::lines(store));
     lines
 }
 

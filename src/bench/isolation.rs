@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// OLAP's share of the processors in the variants that set one.
 const SHARE: &str = "25%";
@@ -20,6 +20,9 @@ const WORKERS: u32 = 4;
 /// Time in which `isolate` measures and corrects the share before anything counts, unless the window is shorter than
 /// half of it.
 const SETTLING: Duration = Duration::from_secs(8);
+
+/// Time between two readings of OLAP's processor time: a load may end before its measurement, on a busy machine.
+const READING: Duration = Duration::from_millis(100);
 
 /// The experiment `isolation`.
 pub(super) const ISOLATION: Experiment = Experiment {
@@ -102,11 +105,16 @@ async fn measure(lab: &Lab, options: &Options, hogs: &Hogs) -> Result<Figures, B
         // The load connects first.
         let connecting = Duration::from_secs(1).min(options.duration / 3);
         sleep(options.warm_up + connecting).await;
-        let (olap, others, begun) = (lab.olap_ticks(), hogs.ticks(), Instant::now());
-        sleep(options.duration.saturating_sub(connecting)).await;
+        let mut meter = lab.olap_meter();
+        let (olap, others, begun) = (meter.read()?, hogs.ticks(), Instant::now());
+        let (mut now, end) = (olap, begun + options.duration.saturating_sub(connecting));
+        while Instant::now() < end {
+            sleep_until(end.min(Instant::now() + READING)).await;
+            now = meter.read()?;
+        }
         let seconds = begun.elapsed().as_secs_f64();
         Some((
-            super::meter::cores(olap?, lab.olap_ticks()?, seconds)?,
+            super::meter::cores(olap, now, seconds)?,
             super::meter::cores(others, hogs.ticks(), seconds)?,
         ))
     };

@@ -1,6 +1,6 @@
 //! The server on which everything is measured.
 
-use super::meter::{self, Meter, Use};
+use super::meter::{Meter, RoleMeter, Use};
 use super::{BenchError, Figures, Options};
 use crate::cluster::binaries::{self, Binaries};
 use crate::cluster::{Cluster, ClusterOptions, Origin, SUPERUSER};
@@ -235,6 +235,17 @@ impl Lab {
         }
         self.batch("UPDATE shop.inventory SET quantity = 500000000")
             .await?;
+        self.merge().await?;
+        self.batch("SELECT htap.tidy()").await?;
+        self.batch(
+            "VACUUM shop.inventory, htap.order_log, htap.dirty_log, htap.watermark, htap.heartbeat",
+        )
+        .await?;
+        self.batch("CHECKPOINT").await
+    }
+
+    /// Brings the summaries up to date.
+    pub(super) async fn merge(&self) -> Result<(), BenchError> {
         let client = refresh::connect(&self.target)
             .await
             .map_err(BenchError::doing("connect"))?;
@@ -244,12 +255,20 @@ impl Lab {
                 .await
                 .map_err(BenchError::doing(format!("refresh {view}")))?;
         }
-        self.batch("SELECT htap.tidy()").await?;
-        self.batch(
-            "VACUUM shop.inventory, htap.order_log, htap.dirty_log, htap.watermark, htap.heartbeat",
-        )
-        .await?;
-        self.batch("CHECKPOINT").await
+        Ok(())
+    }
+
+    /// Returns the files of a relation.
+    #[cfg(feature = "columnar")]
+    pub(super) async fn files_of(&self, relation: &str) -> Result<Vec<PathBuf>, BenchError> {
+        let place = format!("SELECT pg_relation_filepath('{relation}') AS place");
+        let place = self.query(&place).await?;
+        let place = place.first("place").text().unwrap_or_default().to_owned();
+        let first = self.cluster.data_dir().join(&place);
+        // One of more than a gigabyte has several.
+        let more = (1..).map(|n| self.cluster.data_dir().join(format!("{place}.{n}")));
+        let more = more.take_while(|path| path.exists());
+        Ok(std::iter::once(first).chain(more).collect())
     }
 
     /// Starts to measure CPU usage.
@@ -257,9 +276,9 @@ impl Lab {
         Meter::start(self.cluster.data_dir())
     }
 
-    /// Returns the processor time of OLAP so far, in clock ticks.
-    pub(super) fn olap_ticks(&self) -> Option<u64> {
-        meter::ticks_of_role(self.cluster.data_dir(), OLAP_ROLE)
+    /// Prepares to read the processor time of OLAP.
+    pub(super) fn olap_meter(&self) -> RoleMeter {
+        RoleMeter::new(self.cluster.data_dir(), OLAP_ROLE)
     }
 
     /// Adds CPU usage to the figures of a run.

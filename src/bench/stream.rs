@@ -1,7 +1,7 @@
 //! The stream on this machine: how fast relay and aggregator work off a backlog, how fresh their figures are beside those of
 //! the merge, what they cost, and how soon they go on after each was killed.
 
-mod load;
+pub(super) mod load;
 mod pipeline;
 mod probes;
 

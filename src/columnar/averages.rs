@@ -44,11 +44,8 @@ pub(super) fn exact(aggregate: Aggregate, zone: &Arc<Zone>) -> Result<LogicalPla
         }
         let argument_type = argument.get_type(input.schema())?;
         let added = match argument_type {
-            kind if kind.is_integer() => Expr::Cast(Cast::new(
-                Box::new(argument.clone()),
-                DataType::Decimal128(20, 0),
-            )),
-            DataType::Decimal128(_, _) => argument.clone(),
+            DataType::Int16 | DataType::Int32 => cast(argument.clone(), 20, 0),
+            kind if kind.is_integer() || kind.is_decimal() => addend(argument.clone(), &kind),
             kind => return Err(unsupported(format!("avg of {kind} is not supported"))),
         };
         let (of_sum, of_count) = (
@@ -58,10 +55,7 @@ pub(super) fn exact(aggregate: Aggregate, zone: &Arc<Zone>) -> Result<LogicalPla
         inner.push(filtered(sum(added), function).alias(&of_sum));
         inner.push(filtered(count(argument.clone()), function).alias(&of_count));
         let quote = |name: &str| format!("\"{name}\"");
-        let counted = Expr::Cast(Cast::new(
-            Box::new(col(quote(&of_count))),
-            DataType::Decimal128(20, 0),
-        ));
+        let counted = cast(col(quote(&of_count)), 20, 0);
         let quotient = call(Kind::Quotient, vec![col(quote(&of_sum)), counted], zone);
         outer.push(Expr::Alias(Alias::new(
             quotient,
@@ -76,6 +70,30 @@ pub(super) fn exact(aggregate: Aggregate, zone: &Arc<Zone>) -> Result<LogicalPla
         outer,
         Arc::new(aggregate),
     )?))
+}
+
+/// Digits of a numeric that can be added up: the sum has ten more.
+pub(super) const ADDEND: u8 = 28;
+/// Of these, the most after the point: a quotient may have more, and is not added up.
+const ADDEND_SCALE: i8 = 10;
+
+/// The argument of sum(x) in a type whose sum is exact: bigint as numeric, and a numeric of many digits, such as a sum, as one that
+/// leaves room for the sum. A number that does not fit is an error.
+pub(super) fn addend(argument: Expr, kind: &DataType) -> Expr {
+    match kind {
+        DataType::Int64 | DataType::UInt64 => cast(argument, 20, 0),
+        DataType::Decimal128(digits, scale) if *digits > ADDEND && *scale <= ADDEND_SCALE => {
+            cast(argument, ADDEND, *scale)
+        }
+        _ => argument,
+    }
+}
+
+fn cast(expr: Expr, digits: u8, scale: i8) -> Expr {
+    Expr::Cast(Cast::new(
+        Box::new(expr),
+        DataType::Decimal128(digits, scale),
+    ))
 }
 
 /// An aggregation with the FILTER of another one.

@@ -1,6 +1,7 @@
 //! Which plans the column store computes: those of which every part is known to have PostgreSQL's result. All others are
 //! refused, with the part that is not supported, before anything runs.
 
+use super::averages;
 use super::error::unsupported;
 use super::functions::PREFIX;
 use super::percentiles;
@@ -329,8 +330,7 @@ impl Check<'_> {
             (percentiles::NAME, [argument], false) => self.ordered(argument, "a percentile"),
             ("sum", [argument], false) => match self.kind(argument)? {
                 DataType::Int16 | DataType::Int32 | DataType::Int64 => Ok(()),
-                // The sum has ten digits more.
-                DataType::Decimal128(precision, _) if precision <= 28 => Ok(()),
+                DataType::Decimal128(digits, _) if digits <= averages::ADDEND => Ok(()),
                 kind => Err(unsupported(format!("the sum of {kind} is not supported"))),
             },
             ("min" | "max", [argument], false) => match self.kind(argument)? {

@@ -55,17 +55,29 @@ pub(super) fn threads() -> Result<&'static Handle, ColumnarError> {
 }
 
 /// The limits of the engine, which all queries share.
-pub(super) fn limits(options: &Options) -> Result<Arc<RuntimeEnv>, DataFusionError> {
-    RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(options.memory)))
-        .with_temp_file_path(&options.spill)
-        .build_arc()
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    runtime: Arc<RuntimeEnv>,
+    threads: Option<usize>,
+}
+
+impl Limits {
+    pub(super) fn new(options: &Options) -> Result<Self, DataFusionError> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory)))
+            .with_temp_file_path(&options.spill)
+            .build_arc()?;
+        Ok(Self {
+            runtime,
+            threads: options.threads,
+        })
+    }
 }
 
 /// The engine for one query.
-pub(super) fn context(limits: &Arc<RuntimeEnv>, threads: Option<usize>) -> SessionContext {
+pub(super) fn context(limits: &Limits) -> SessionContext {
     let mut config = SessionConfig::new().with_default_catalog_and_schema("htap", "mart");
-    if let Some(threads) = threads {
+    if let Some(threads) = limits.threads {
         config = config.with_target_partitions(threads);
     }
     let options_of_engine = config.options_mut();
@@ -79,7 +91,7 @@ pub(super) fn context(limits: &Arc<RuntimeEnv>, threads: Option<usize>) -> Sessi
     sql.dialect = datafusion::config::Dialect::PostgreSQL;
     let state = SessionStateBuilder::new()
         .with_config(config)
-        .with_runtime_env(Arc::clone(limits))
+        .with_runtime_env(Arc::clone(&limits.runtime))
         .with_default_features()
         .build();
     let context = SessionContext::new_with_state(state);

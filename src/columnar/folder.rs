@@ -5,6 +5,7 @@ use super::file;
 use super::manifest::{self, Entry};
 use super::table::FORMAT;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::statvfs;
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::DirBuilderExt;
@@ -110,4 +111,11 @@ pub(super) fn remove_orphans(
         }
     }
     Ok(notes)
+}
+
+/// Bytes that are left on the disk of the folder, and its size.
+pub(super) fn space(folder: &Path) -> Option<(u64, u64)> {
+    let found = statvfs(folder).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+    Some((bytes(found.blocks_available()), bytes(found.blocks())))
 }

@@ -1,9 +1,10 @@
-//! What the server says of the column store, in one snapshot: its files and what changed since they were written.
+//! What the server says of the column store, in one snapshot: its files and what changed since they were written; and how files
+//! are taken out of it.
 
 use super::error::ColumnarError;
 use super::hours::{Dirty, Span};
 use super::table::{FORMAT, LAYOUT, layout};
-use crate::pg::{Client, Table};
+use crate::pg::{Client, Param, PgError, Table};
 
 /// A file, as `htap.column_file` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,8 @@ pub(super) async fn read(client: &Client) -> Result<Found, ColumnarError> {
     let failed = || ColumnarError::server("read htap.column_file");
     let present = client
         .query(
-            "SELECT to_regclass('htap.column_file') IS NOT NULL AND to_regclass('mart.fact_sales') IS NOT NULL AS present",
+            "SELECT to_regclass('htap.column_file') IS NOT NULL AND to_regclass('htap.column_sync') IS NOT NULL \
+                    AND to_regclass('mart.fact_sales') IS NOT NULL AS present",
             &[],
         )
         .await
@@ -197,4 +199,45 @@ impl Manifest {
             None => Ok(()),
         }
     }
+}
+
+/// Begins the log of changes, which also forgets all files.
+pub(super) async fn switch_on(client: &Client) -> Result<(), ColumnarError> {
+    let refused = |error: PgError| {
+        match error.code() {
+        "42501" => ColumnarError::Refused(
+            "the log of changes of mart.fact_sales must be begun by a superuser, once: SELECT htap.switch_columnar(true)".to_owned(),
+        ),
+        _ => ColumnarError::server("begin the log of changes")(error),
+    }
+    };
+    client
+        .batch("SELECT htap.switch_columnar(true)")
+        .await
+        .map_err(refused)
+}
+
+/// Takes files out of the manifest; their hours count as changed.
+pub(super) async fn discard(client: &Client, ids: &[i64]) -> Result<(), ColumnarError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let discard = "
+        WITH gone AS (DELETE FROM htap.column_file AS f WHERE f.file_id = ANY ($1) RETURNING f.from_hour, f.to_hour)
+        INSERT INTO htap.column_dirty (hour)
+        SELECT DISTINCT h FROM gone AS g, generate_series(g.from_hour, g.to_hour - interval '1 hour', interval '1 hour') AS h";
+    let done = client.execute(discard, &[Param::Ints(ids)]).await;
+    done.map_err(ColumnarError::server("write htap.column_file"))?;
+    Ok(())
+}
+
+/// Takes out all files, after the table was truncated.
+pub(super) async fn discard_all(client: &Client) -> Result<(), ColumnarError> {
+    // One statement, hence one snapshot: what truncates the table later is logged again.
+    let discard = "
+        WITH gone AS (DELETE FROM htap.column_file)
+        DELETE FROM htap.column_dirty AS d WHERE d.hour IS NULL";
+    let done = client.execute(discard, &[]).await;
+    done.map_err(ColumnarError::server("write htap.column_file"))?;
+    Ok(())
 }

@@ -20,7 +20,7 @@ pub struct Options {
     pub spill: PathBuf,
     /// Form in which [`super::query::query`] writes an answer.
     pub form: Form,
-    /// Threads that compute; as many as there are processors if `None`.
+    /// Threads that compute a query; as many as there are processors if `None`.
     pub threads: Option<usize>,
 }
 

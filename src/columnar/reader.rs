@@ -1,4 +1,4 @@
-//! Reads column files that are open: the first access verifies the checksum of the whole file.
+//! Reads column files that are open: the first access verifies the checksum of the whole file, unless this process has done so.
 
 use super::file::checksum;
 use bytes::Bytes;
@@ -11,11 +11,12 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{File, Metadata};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a query has read.
 #[derive(Debug, Default)]
@@ -32,6 +33,46 @@ pub(super) struct Tally {
     pub(super) bytes: AtomicU64,
 }
 
+/// A file as it was when its content was verified. The system changes the time of a file's last change with everything that is
+/// written to it, and no user can set that.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Verified {
+    /// The hour of the server, so that a file is verified again in each hour: what happens to a disk changes no time.
+    hour: i64,
+    sha256: String,
+    device: u64,
+    inode: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// What this process has verified in the last hour that it knows.
+static VERIFIED: Mutex<BTreeSet<Verified>> = Mutex::new(BTreeSet::new());
+
+impl Verified {
+    fn new(hour: i64, sha256: &str, file: &Metadata) -> Self {
+        Self {
+            hour,
+            sha256: sha256.to_owned(),
+            device: file.dev(),
+            inode: file.ino(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        VERIFIED.lock().is_ok_and(|known| known.contains(self))
+    }
+
+    fn remember(self) {
+        if let Ok(mut known) = VERIFIED.lock() {
+            known.retain(|other| other.hour == self.hour);
+            known.insert(self);
+        }
+    }
+}
+
 /// An open column file.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -39,20 +80,20 @@ pub(super) struct Opened {
     pub(super) name: String,
     file: File,
     bytes: u64,
-    /// What it must hold; `None` if this process wrote it for itself.
-    sha256: Option<String>,
+    /// What it must hold, and the hour of the server; `None` if this process wrote it for itself.
+    expected: Option<(String, i64)>,
     verified: OnceLock<Result<(), String>>,
     metadata: OnceLock<Result<Arc<ParquetMetaData>, String>>,
 }
 
 impl Opened {
-    /// A file of the store.
-    pub(super) fn new(file: File, name: String, bytes: u64, sha256: String) -> Self {
+    /// A file of the store, in this hour of the server.
+    pub(super) fn new(file: File, name: String, bytes: u64, sha256: String, hour: i64) -> Self {
         Self {
             name,
             file,
             bytes,
-            sha256: Some(sha256),
+            expected: Some((sha256, hour)),
             verified: OnceLock::new(),
             metadata: OnceLock::new(),
         }
@@ -64,7 +105,7 @@ impl Opened {
             name: "rows".to_owned(),
             file,
             bytes,
-            sha256: None,
+            expected: None,
             verified: OnceLock::new(),
             metadata: OnceLock::new(),
         }
@@ -72,33 +113,45 @@ impl Opened {
 
     fn verify(&self) -> Result<(), String> {
         let verified = self.verified.get_or_init(|| {
-            let Some(expected) = &self.sha256 else {
+            let Some((sha256, hour)) = &self.expected else {
                 return Ok(());
             };
-            let damaged = |why: String| {
-                Err(format!(
-                    "{} {why}: run htap-top columnar sync, which writes it anew",
-                    self.name
-                ))
-            };
-            match self.file.metadata() {
-                Ok(metadata) if metadata.len() == self.bytes => {}
+            let before = match self.file.metadata() {
+                Ok(metadata) if metadata.len() == self.bytes => {
+                    Verified::new(*hour, sha256, &metadata)
+                }
                 Ok(metadata) => {
-                    return damaged(format!(
+                    return Err(format!(
                         "has {} bytes instead of {}",
                         metadata.len(),
                         self.bytes
                     ));
                 }
-                Err(error) => return damaged(format!("cannot be read ({error})")),
+                Err(error) => return Err(format!("cannot be read ({error})")),
+            };
+            if before.is_known() {
+                return Ok(());
             }
             match checksum(&self.file) {
-                Ok(found) if found == *expected => Ok(()),
-                Ok(_) => damaged("has another content than was written".to_owned()),
-                Err(error) => damaged(format!("cannot be read ({error})")),
+                Ok(found) if found == *sha256 => {
+                    before.remember();
+                    Ok(())
+                }
+                Ok(_) => Err("has another content than was written".to_owned()),
+                Err(error) => Err(format!("cannot be read ({error})")),
             }
         });
-        verified.clone()
+        verified.clone().map_err(|why| {
+            format!(
+                "{} {why}: run htap-top columnar sync, which writes it anew",
+                self.name
+            )
+        })
+    }
+
+    /// What was found wrong with it.
+    pub(super) fn damage(&self) -> Option<String> {
+        self.verified.get()?.clone().err()
     }
 
     fn read(&self, range: &Range<u64>, tally: &Tally) -> Result<Bytes, ParquetError> {

@@ -1,6 +1,7 @@
 //! Makes a plan compute as PostgreSQL does: integers that overflow with an error, exact quotients, times in the session's
 //! zone. Times and dates that a statement writes are read by PostgreSQL itself.
 
+use super::averages;
 use super::error::unsupported;
 use super::functions::{Kind, QUOTIENT_SCALE, call};
 use super::percentiles;
@@ -57,7 +58,7 @@ impl Rewriter<'_> {
             })?;
             let node = node.data.recompute_schema()?;
             Ok(Transformed::yes(match node {
-                LogicalPlan::Aggregate(aggregate) => super::averages::exact(aggregate, self.zone)?,
+                LogicalPlan::Aggregate(aggregate) => averages::exact(aggregate, self.zone)?,
                 node => node,
             }))
         })?;
@@ -105,16 +106,11 @@ impl Rewriter<'_> {
                 percentiles::exact(&mut function, schema)?;
                 Transformed::yes(Expr::AggregateFunction(function))
             }
-            // bigint is added up exactly, to a numeric.
             Expr::AggregateFunction(mut function) if function.func.name() == "sum" => {
-                if let [argument] = function.params.args.as_mut_slice()
-                    && matches!(
-                        argument.get_type(schema)?,
-                        DataType::Int64 | DataType::UInt64
-                    )
-                {
+                if let [argument] = function.params.args.as_mut_slice() {
+                    let kind = argument.get_type(schema)?;
                     let inner = std::mem::replace(argument, Expr::Literal(ScalarValue::Null, None));
-                    *argument = Expr::Cast(Cast::new(Box::new(inner), DataType::Decimal128(20, 0)));
+                    *argument = averages::addend(inner, &kind);
                 }
                 Transformed::yes(Expr::AggregateFunction(function))
             }

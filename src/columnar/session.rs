@@ -4,6 +4,7 @@ use super::error::ColumnarError;
 use super::manifest::{self, Found, Manifest};
 use super::options::Options;
 use super::reader::{Opened, Tally};
+use super::report;
 use super::scan::Snapshot;
 use super::zone::Zone;
 use crate::pg::session::SEARCH_PATH;
@@ -67,7 +68,7 @@ impl Session {
         if self.holds {
             self.held = Some(snapshot.clone());
         } else {
-            self.finish(&snapshot.client).await;
+            self.finish(&snapshot.client, Some(snapshot)).await;
         }
     }
 
@@ -80,13 +81,16 @@ impl Session {
     pub(super) async fn release(&mut self) {
         self.holds = false;
         if let Some(held) = self.held.take() {
-            self.finish(&held.client).await;
+            self.finish(&held.client, Some(&held)).await;
         }
     }
 
-    async fn finish(&mut self, client: &Arc<Client>) {
+    async fn finish(&mut self, client: &Arc<Client>, snapshot: Option<&Snapshot>) {
         // A session that cannot even do this is not used again.
         if client.rollback().await.is_ok() {
+            if let Some(snapshot) = snapshot {
+                report::write(client, &snapshot.manifest.store).await;
+            }
             self.client = Some(Arc::clone(client));
         }
     }
@@ -149,7 +153,7 @@ impl Session {
         let begun = client.begin_as("ISOLATION LEVEL READ COMMITTED READ ONLY", &path);
         begun.await.map_err(failed())?;
         let described = client.describe(sql, params).await;
-        self.finish(&client).await;
+        self.finish(&client, None).await;
         described.map_err(failed())
     }
 }
@@ -190,10 +194,17 @@ async fn snapshot(client: Arc<Client>, options: &Options) -> Result<Snapshot, Co
                     dry: false,
                 });
             }
-            Err(error) if attempt == ATTEMPTS => return Err(error),
-            Err(_) => {
+            Err(failure) => {
                 let ended = client.rollback().await;
                 ended.map_err(ColumnarError::server("begin a transaction"))?;
+                if attempt == ATTEMPTS {
+                    // In a folder that the user names, they may never have been.
+                    if let Some(file) = failure.missing.filter(|_| options.folder.is_none()) {
+                        report::damaged_file(&manifest.store, file, "is missing".to_owned());
+                        report::write(&client, &manifest.store).await;
+                    }
+                    return Err(*failure.error);
+                }
             }
         }
     }
@@ -202,7 +213,14 @@ async fn snapshot(client: Arc<Client>, options: &Options) -> Result<Snapshot, Co
     ))
 }
 
-fn open(manifest: &Manifest, folder: &Path) -> Result<BTreeMap<i64, Arc<Opened>>, ColumnarError> {
+/// Why the files cannot be opened.
+struct Unopened {
+    error: Box<ColumnarError>,
+    /// A file that is missing.
+    missing: Option<i64>,
+}
+
+fn open(manifest: &Manifest, folder: &Path) -> Result<BTreeMap<i64, Arc<Opened>>, Unopened> {
     let mut files = BTreeMap::new();
     for entry in &manifest.files {
         let name = entry.name(&manifest.store);
@@ -210,14 +228,24 @@ fn open(manifest: &Manifest, folder: &Path) -> Result<BTreeMap<i64, Arc<Opened>>
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(ColumnarError::Refused(format!(
+                let error = ColumnarError::Refused(format!(
                     "{} is missing: run htap-top columnar sync, which writes it anew, or name the folder with --folder",
                     path.display()
-                )));
+                ));
+                return Err(Unopened {
+                    error: Box::new(error),
+                    missing: Some(entry.span.id),
+                });
             }
-            Err(source) => return Err(ColumnarError::file("read", &path)(source)),
+            Err(source) => {
+                return Err(Unopened {
+                    error: Box::new(ColumnarError::file("read", &path)(source)),
+                    missing: None,
+                });
+            }
         };
-        let opened = Opened::new(file, name, entry.bytes, entry.sha256.clone());
+        let sha256 = entry.sha256.clone();
+        let opened = Opened::new(file, name, entry.bytes, sha256, manifest.now_hour);
         files.insert(entry.span.id, Arc::new(opened));
     }
     Ok(files)

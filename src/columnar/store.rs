@@ -5,6 +5,7 @@ use super::engine::{self, Mode, failed};
 use super::error::ColumnarError;
 use super::names;
 use super::options::Options;
+use super::report;
 use super::scan::{Sales, Snapshot};
 use super::session::{self, Session};
 use super::zone::Zone;
@@ -13,7 +14,6 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, String
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SessionContext;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use futures_util::TryStreamExt;
@@ -60,7 +60,7 @@ use tokio::time::{Sleep, sleep};
 pub struct Columnar {
     target: Target,
     options: Options,
-    limits: Arc<RuntimeEnv>,
+    limits: engine::Limits,
 }
 
 impl Columnar {
@@ -72,7 +72,7 @@ impl Columnar {
         Ok(Self {
             target: target.clone(),
             options: options.clone(),
-            limits: engine::limits(options).map_err(failed)?,
+            limits: engine::Limits::new(options).map_err(failed)?,
         })
     }
 
@@ -117,6 +117,8 @@ impl Columnar {
         let mut session = Session::new(&self.target, &self.options);
         let limits = (self.options.time_zone.as_deref(), self.options.timeout);
         let mut running = Box::pin(self.answer(&mut session, ast, mode, limits)).await?;
+        // Nobody else uses the session.
+        running.reports = true;
         let (schema, zone) = (Arc::clone(&running.schema), Arc::clone(&running.zone));
         let begin = Piece::Begin(schema, zone, running.explains());
         let mut open = send.send(Ok(begin)).await.is_ok();
@@ -137,8 +139,7 @@ impl Columnar {
         let mut limit = Limit::new(timeout);
         let answered = limit.within(async {
             let snapshot = session.begin().await?;
-            let context = engine::context(&self.limits, self.options.threads);
-            let planned = Planned::new(context, &snapshot, ast, mode, zone).await;
+            let planned = Planned::new(&self.limits, &snapshot, ast, mode, zone).await;
             // Everything that the server must tell is here.
             session.end(&snapshot).await;
             planned?.run().await
@@ -160,12 +161,13 @@ struct Planned {
 
 impl Planned {
     async fn new(
-        context: SessionContext,
+        limits: &engine::Limits,
         snapshot: &Snapshot,
         ast: Ast,
         mode: Mode,
         zone: Option<&str>,
     ) -> Result<Self, ColumnarError> {
+        let context = engine::context(limits);
         // The snapshot may serve several queries, each with its own counts.
         let snapshot = Snapshot {
             tally: Arc::default(),
@@ -219,6 +221,8 @@ impl Planned {
             source,
             zone: self.zone,
             limit: Limit(None),
+            snapshot: self.snapshot,
+            reports: false,
         })
     }
 }
@@ -242,6 +246,10 @@ pub(super) struct Running {
     source: Source,
     zone: Arc<Zone>,
     limit: Limit,
+    /// What is read.
+    snapshot: Snapshot,
+    /// Whether its session reports what was read, at the end. If not, that session's next query does.
+    reports: bool,
 }
 
 impl Running {
@@ -260,7 +268,13 @@ impl Running {
                     tokio::task::yield_now().await;
                     batches.try_next().await.map_err(failed)
                 };
-                let batch = self.limit.within(next).await?;
+                let batch = self.limit.within(next).await;
+                match &batch {
+                    Ok(Some(_)) => {}
+                    Ok(None) => self.ended(report::answered).await,
+                    Err(_) => self.ended(report::failed_on).await,
+                }
+                let batch = batch?;
                 let named = |batch: RecordBatch| {
                     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
                     let (schema, columns) = (Arc::clone(&self.schema), batch.columns().to_vec());
@@ -269,6 +283,15 @@ impl Running {
                 let batch = batch.map(named).transpose();
                 batch.map_err(|error| ColumnarError::Query(error.to_string()))
             }
+        }
+    }
+
+    /// Notes how the query ended, once.
+    async fn ended(&mut self, note: fn(&Snapshot)) {
+        self.source = Source::Explained(None);
+        note(&self.snapshot);
+        if self.reports {
+            report::write(&self.snapshot.client, &self.snapshot.manifest.store).await;
         }
     }
 

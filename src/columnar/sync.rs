@@ -7,9 +7,10 @@ use super::file::{self, Writer};
 use super::folder::{self, claim, fault};
 use super::hours::{Dirty, Span, answered, shown, to_write};
 use super::manifest::{self, Entry, Found, Manifest};
+use super::report::{self, Round};
 use super::rows::{self, IN_ORDER, within};
 use super::table::{COLUMNS, FORMAT};
-use crate::pg::{Client, Param, PgError, Settings, Target, owners};
+use crate::pg::{Client, Param, Settings, Target, owners};
 use crate::system::lead::Work;
 use nix::fcntl::Flock;
 use std::collections::BTreeSet;
@@ -29,6 +30,8 @@ pub struct Options {
     pub until: Option<i64>,
     /// Age from which hours have no files any more, in hours.
     pub keep: Option<i64>,
+    /// Pause between rounds, for those who watch it; `None` if there is one round.
+    pub fresh: Option<Duration>,
 }
 
 /// What a round did.
@@ -90,30 +93,10 @@ impl Sync {
         });
         lead.await
             .map_err(ColumnarError::server("lock the column store"))?;
-        let store = match manifest::read(&client).await? {
-            Found::Store(store) => store,
-            Found::Nothing(why) => {
-                say(&format!("all files are written anew: {why}"));
-                switch_on(&client).await?;
-                match manifest::read(&client).await? {
-                    Found::Store(store) => store,
-                    Found::Nothing(why) => return Err(ColumnarError::Refused(why.to_owned())),
-                }
-            }
+        let (folder, marker, store) = match find(&client, &options, &mut say).await {
+            Ok(found) => found,
+            Err(error) => return Err(report::failed(&client, error).await),
         };
-        let folder = options
-            .folder
-            .clone()
-            .or_else(|| store.folder.clone().map(PathBuf::from));
-        let Some(folder) = folder else {
-            return Err(ColumnarError::Refused(
-                "name a folder for the column files with --folder".to_owned(),
-            ));
-        };
-        let marker = claim(&folder, &store.store)?;
-        let folder = folder
-            .canonicalize()
-            .map_err(ColumnarError::file("open", &folder))?;
         let sync = Self {
             client,
             folder,
@@ -121,21 +104,53 @@ impl Sync {
             _marker: marker,
             store: store.store.clone(),
         };
+        match sync.take_place(&store).await {
+            Ok(notes) => Ok((sync, notes)),
+            Err(error) => Err(report::failed(&sync.client, error).await),
+        }
+    }
+
+    /// Notes the folder, and verifies its files.
+    async fn take_place(&self, store: &Manifest) -> Result<Vec<String>, ColumnarError> {
         let place = "UPDATE htap.column_store SET folder = $1 WHERE folder IS DISTINCT FROM $1";
-        let shown = sync.folder.to_string_lossy().into_owned();
-        let placed = sync.client.execute(place, &[Param::Text(&shown)]).await;
+        let shown = self.folder.to_string_lossy().into_owned();
+        let placed = self.client.execute(place, &[Param::Text(&shown)]).await;
         placed.map_err(ColumnarError::server("write htap.column_store"))?;
-        let notes = sync.discard_damaged(&store, true).await?;
-        Ok((sync, notes))
+        let (notes, _) = self.discard_damaged(store, |_| true).await?;
+        Ok(notes)
     }
 
     /// Writes what is due. Calls `say` before each file.
-    pub async fn round(&self, mut say: impl FnMut(&str)) -> Result<Done, ColumnarError> {
+    pub async fn round(&self, say: impl FnMut(&str)) -> Result<Done, ColumnarError> {
+        let round = Round::begin(&self.folder, self.options.fresh);
+        let done = async {
+            let (done, checked) = self.write_due(&round, say).await?;
+            let written = (done.written, done.rows, done.bytes);
+            round.ended(&self.client, written, &checked).await?;
+            Ok(done)
+        };
+        match done.await {
+            Ok(done) => Ok(done),
+            Err(error) => Err(report::failed(&self.client, error).await),
+        }
+    }
+
+    /// Returns the files that were damaged, too, and those of which queries said so.
+    async fn write_due(
+        &self,
+        round: &Round<'_>,
+        mut say: impl FnMut(&str),
+    ) -> Result<(Done, Vec<i64>), ColumnarError> {
         let mut done = Done::default();
         let store = self.read().await?;
-        done.notes = self.discard_damaged(&store, false).await?;
+        let mut checked = report::damaged(&self.client).await?;
+        let (notes, damaged) = self
+            .discard_damaged(&store, |id| checked.contains(&id))
+            .await?;
+        checked.extend(damaged);
+        done.notes = notes;
         if store.dirty.all {
-            self.discard_all().await?;
+            manifest::discard_all(&self.client).await?;
         }
         let store = if done.notes.is_empty() && !store.dirty.all {
             store
@@ -151,6 +166,9 @@ impl Sync {
                     unit.end - unit.start,
                     shown(unit.start)
                 ));
+                if done.written == 0 {
+                    round.writes(&self.client).await?;
+                }
                 let written = self.write(unit).await?;
                 done.written += 1;
                 done.rows += written.rows();
@@ -158,7 +176,7 @@ impl Sync {
             }
         }
         done.files = self.tidy(&mut done.notes).await?;
-        Ok(done)
+        Ok((done, checked))
     }
 
     async fn read(&self) -> Result<Manifest, ColumnarError> {
@@ -289,17 +307,18 @@ impl Sync {
     }
 
     /// Takes files out of the manifest that are missing, of another length or format or, where `whole`, of another content,
-    /// and says so. Their hours count as changed: an older file may hold them, too.
+    /// and says so. Their hours count as changed: an older file may hold them, too. Also returns their numbers.
     async fn discard_damaged(
         &self,
         store: &Manifest,
-        whole: bool,
-    ) -> Result<Vec<String>, ColumnarError> {
+        whole: impl Fn(i64) -> bool,
+    ) -> Result<(Vec<String>, Vec<i64>), ColumnarError> {
         let mut notes = Vec::new();
         let mut damaged = Vec::new();
         for entry in &store.files {
             let path = self.folder.join(entry.name(&store.store));
-            if let Some(why) = fault(&path, entry, whole) {
+            if let Some(why) = fault(&path, entry, whole(entry.span.id)) {
+                report::damage(&self.client, entry.span.id, &why).await?;
                 notes.push(format!(
                     "{} {why}: its hours are written anew",
                     path.display()
@@ -307,32 +326,8 @@ impl Sync {
                 damaged.push(entry.span.id);
             }
         }
-        self.discard(&damaged).await?;
-        Ok(notes)
-    }
-
-    async fn discard(&self, ids: &[i64]) -> Result<(), ColumnarError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let discard = "
-            WITH gone AS (DELETE FROM htap.column_file AS f WHERE f.file_id = ANY ($1) RETURNING f.from_hour, f.to_hour)
-            INSERT INTO htap.column_dirty (hour)
-            SELECT DISTINCT h FROM gone AS g, generate_series(g.from_hour, g.to_hour - interval '1 hour', interval '1 hour') AS h";
-        let done = self.client.execute(discard, &[Param::Ints(ids)]).await;
-        done.map_err(ColumnarError::server("write htap.column_file"))?;
-        Ok(())
-    }
-
-    /// Takes out all files, after the table was truncated.
-    async fn discard_all(&self) -> Result<(), ColumnarError> {
-        // One statement, hence one snapshot: what truncates the table later is logged again.
-        let discard = "
-            WITH gone AS (DELETE FROM htap.column_file)
-            DELETE FROM htap.column_dirty AS d WHERE d.hour IS NULL";
-        let done = self.client.execute(discard, &[]).await;
-        done.map_err(ColumnarError::server("write htap.column_file"))?;
-        Ok(())
+        manifest::discard(&self.client, &damaged).await?;
+        Ok((notes, damaged))
     }
 
     /// Takes out files whose hours all lie before `first`.
@@ -342,7 +337,7 @@ impl Sync {
             .iter()
             .filter(|file| file.span.hours.end <= first);
         let old: Vec<i64> = old.map(|file| file.span.id).collect();
-        self.discard(&old).await
+        manifest::discard(&self.client, &old).await
     }
 
     /// Takes out files that no longer answer for any hour, forgets changes of hours that no file holds, and removes files that
@@ -410,18 +405,35 @@ impl Sync {
     }
 }
 
-/// Begins the log of changes, which also forgets all files.
-async fn switch_on(client: &Client) -> Result<(), ColumnarError> {
-    let refused = |error: PgError| {
-        match error.code() {
-        "42501" => ColumnarError::Refused(
-            "the log of changes of mart.fact_sales must be begun by a superuser, once: SELECT htap.switch_columnar(true)".to_owned(),
-        ),
-        _ => ColumnarError::server("begin the log of changes")(error),
-    }
+/// Finds the store and its folder, and begins them if there are none.
+async fn find(
+    client: &Client,
+    options: &Options,
+    say: &mut impl FnMut(&str),
+) -> Result<(PathBuf, Flock<File>, Manifest), ColumnarError> {
+    let store = match manifest::read(client).await? {
+        Found::Store(store) => store,
+        Found::Nothing(why) => {
+            say(&format!("all files are written anew: {why}"));
+            manifest::switch_on(client).await?;
+            match manifest::read(client).await? {
+                Found::Store(store) => store,
+                Found::Nothing(why) => return Err(ColumnarError::Refused(why.to_owned())),
+            }
+        }
     };
-    client
-        .batch("SELECT htap.switch_columnar(true)")
-        .await
-        .map_err(refused)
+    let folder = options
+        .folder
+        .clone()
+        .or_else(|| store.folder.clone().map(PathBuf::from));
+    let Some(folder) = folder else {
+        return Err(ColumnarError::Refused(
+            "name a folder for the column files with --folder".to_owned(),
+        ));
+    };
+    let marker = claim(&folder, &store.store)?;
+    let folder = folder
+        .canonicalize()
+        .map_err(ColumnarError::file("open", &folder))?;
+    Ok((folder, marker, store))
 }

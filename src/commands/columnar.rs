@@ -222,7 +222,7 @@ mod with_it {
                 Format::Csv => Form::Csv,
                 Format::Arrow => Form::Arrow,
             },
-            ..query::Options::default()
+            threads: None,
         };
         let stop = interrupted()?;
         let out = std::io::BufWriter::new(std::io::stdout());
@@ -267,6 +267,7 @@ mod with_it {
                 .until
                 .map(|until| until.timestamp().div_euclid(3600)),
             keep: options.keep.map(|days| days * 24),
+            fresh: options.fresh,
         };
         let stop = interrupted()?;
         tokio::select! {

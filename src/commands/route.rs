@@ -135,14 +135,19 @@ async fn router(options: &Options) -> Result<Router, Failure> {
         return Ok(Router::offline());
     }
     let target = resolved(&options.flags(), "htap-top route")?;
-    let catalogue = Catalogue::connect(target).await.map_err(|error| {
+    let catalogue = Catalogue::connect(target.clone()).await.map_err(|error| {
         let advice = "--offline works without a server";
         Failure::new(
             NO_CONNECTION,
             format!("failed to connect: {error}; {advice}"),
         )
     })?;
-    Ok(Router::new(catalogue))
+    let router = Router::new(catalogue);
+    #[cfg(feature = "columnar")]
+    if let Ok(Some(store)) = crate::columnar::begun(&target).await {
+        return Ok(router.with_column_store(store));
+    }
+    Ok(router)
 }
 
 async fn replica(options: &Options) -> Result<ReplicaState, Failure> {

@@ -94,6 +94,8 @@ pub struct Cause {
     pub sentence: String,
     /// A short cure; empty if there is no simple one.
     pub cure: String,
+    /// Process id of the session that the cure ends by a key.
+    pub ends: Option<i64>,
     /// Names and figures that support the sentence.
     pub evidence: Vec<Fact>,
     /// Number of further troubles.

@@ -198,7 +198,12 @@ impl Lanes {
             if !self.open.iter().any(|bar| bar.is(&key)) {
                 self.reopen(&key, at_ms);
             }
-            self.see(key, at_ms, Some(at_ms), || sentence.to_owned());
+            // Its figures grow.
+            if let Some(bar) = self.see(key, at_ms, Some(at_ms), String::new)
+                && bar.name.as_str() != sentence
+            {
+                bar.name = Clean::from(sentence);
+            }
         }
         self.sweep(&[Lane::Trouble], at_ms);
     }
@@ -286,6 +291,24 @@ mod tests {
         let later = at(60_000, &["p99"]);
         let starts: Vec<i64> = later.iter().map(|bar| bar.1).collect();
         assert_eq!(starts, [10_000, 1_000, 60_000]);
+    }
+
+    #[test]
+    fn a_trouble_has_the_sentence_of_its_last_moment() {
+        let mut lanes = Lanes::default();
+        for (at_ms, sentence) in [
+            (1_000, "waits for 5s"),
+            (2_000, "waits for 6s"),
+            (3_000, ""),
+        ] {
+            let found = ("lock".to_owned(), sentence);
+            lanes.troubles(
+                Some(found).filter(|_| !sentence.is_empty()).into_iter(),
+                at_ms,
+            );
+        }
+        let expected = [("waits for 6s".into(), 1_000, Some(2_500))];
+        assert_eq!(named(&lanes, 0), expected);
     }
 
     #[test]

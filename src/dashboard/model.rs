@@ -16,6 +16,7 @@ mod lanes;
 pub mod layout;
 mod learning;
 mod lookup;
+mod meant;
 mod measuring;
 mod memory;
 mod nodes;

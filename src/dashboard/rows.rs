@@ -7,6 +7,7 @@
 //! reads as none.
 
 pub(crate) mod added;
+pub(crate) mod columnar;
 pub(crate) mod compared;
 pub(crate) mod console;
 pub(crate) mod host;
@@ -419,6 +420,7 @@ pub fn wanted(panel: Panel) -> impl Iterator<Item = (&'static str, &'static Decl
     let declared = declared.chain(host::ALL).chain(nodes::ALL);
     let declared = declared
         .chain(stream::ALL)
+        .chain(columnar::ALL)
         .chain(compared::ALL)
         .chain(timeline::ALL);
     let declared = declared.filter(move |declared| declared.panels.contains(&panel));

@@ -3,7 +3,7 @@
 use super::table::{Table, Value};
 
 /// Converts every column whose known cells all parse as numbers.
-pub(super) fn numbers(table: &mut Table) {
+pub(crate) fn numbers(table: &mut Table) {
     for column in 0..table.columns.len() {
         let cells = || table.rows.iter().filter_map(|row| row.get(column));
         let numeric = cells().all(|cell| !cell.is_known() || cell.text().is_some_and(is_number));

@@ -6,7 +6,7 @@ use super::effect::{Effects, Step, effects, has};
 use super::names::Names;
 use super::objection::{self, Objection};
 use super::structure::{Harm, Structure, structure};
-use super::{Pool, Router, Rule, Session, no_catalogue, plan};
+use super::{Pool, Router, Rule, Session, columns, no_catalogue, plan};
 use crate::pg::PgError;
 use crate::sql::lex::{Kind, Token, lex};
 use crate::sql::shape::{self, Mask, canonical, statements};
@@ -21,6 +21,7 @@ impl Assessment {
             pool: Pool::Oltp,
             cost: None,
             culprit: objection.culprit,
+            columnar: false,
             effects,
             why: objection.reason,
             why_pool: None,
@@ -144,6 +145,7 @@ fn planned_only(effects: Effects) -> Assessment {
         pool: Pool::Oltp,
         cost: None,
         culprit: None,
+        columnar: false,
         effects: vec![effects],
         why: "EXPLAIN without ANALYZE plans it only".to_owned(),
         why_pool: None,
@@ -186,6 +188,7 @@ fn show(statement: &[Token], effects: Effects) -> Assessment {
         pool: Pool::Oltp,
         cost: None,
         culprit: here.then(|| setting.to_owned()),
+        columnar: false,
         effects: vec![effects],
         why: if here {
             format!("{setting} tells whether this is the primary, so the primary answers")
@@ -203,6 +206,7 @@ fn read_only(effects: Effects) -> Assessment {
         pool: Pool::Olap,
         cost: None,
         culprit: None,
+        columnar: false,
         effects: vec![effects],
         why: "nothing can be written in a READ ONLY transaction".to_owned(),
         why_pool: Some(
@@ -233,6 +237,7 @@ async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> 
             pool,
             cost: None,
             culprit: None,
+            columnar: false,
             effects: Vec::new(),
             why: "it only reads".to_owned(),
             why_pool: Some("the pool is guessed from its structure, without a server".to_owned()),
@@ -246,6 +251,7 @@ async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> 
         Err(refused) => Planned {
             objection: Some(refused),
             cost: 0.0,
+            of_sales: false,
         },
     };
     match planned.objection {
@@ -264,9 +270,32 @@ async fn query(router: &Router, sql: &str, tokens: &[Token], types: &[&str]) -> 
                 "its plan costs {:.0}, OLAP begins at {:.0}",
                 planned.cost, router.olap_cost
             ));
+            // EXPLAIN is about PostgreSQL's plan.
+            let whole = |first: &Token| {
+                sql.get(..first.start)
+                    .is_some_and(|before| lex(before).is_ok_and(|before| before.is_empty()))
+            };
+            if planned.of_sales && types.is_empty() && tokens.first().is_some_and(whole) {
+                ask_columns(router, sql, &mut assessment).await;
+            }
             assessment
         }
     }
+}
+
+/// Asks the column store whether it answers a dear read of its table.
+async fn ask_columns(router: &Router, sql: &str, assessment: &mut Assessment) {
+    let Some(store) = router.column_store() else {
+        return;
+    };
+    let why = assessment.why_pool.take().unwrap_or_default();
+    assessment.why_pool = Some(match store.answers(sql).await {
+        Ok(()) => {
+            assessment.columnar = true;
+            format!("{why}; the column store answers it")
+        }
+        Err(refused) => format!("{why}; the column store does not answer it: {refused}"),
+    });
 }
 
 /// Returns the verdict from a query's structure and names, looked up once per structure.
@@ -398,9 +427,16 @@ async fn planned(
             .await
             .map_err(|error| unasked(&error))?,
     };
+    let asks = router.column_store().is_some() && objection.is_none() && params == 0;
+    let of_sales = asks
+        && plan.cost >= router.olap_cost
+        && columns::means_sales(catalogue, &plan.scanned, known)
+            .await
+            .map_err(|error| unasked(&error))?;
     let planned = Planned {
         objection,
         cost: plan.cost,
+        of_sales,
     };
     if key.len() <= LENGTH
         && let Ok(mut cache) = router.cache.lock()

@@ -21,6 +21,8 @@ pub struct Assessment {
     pub cost: Option<f64>,
     /// The function, relation or word that was decisive.
     pub culprit: Option<String>,
+    /// True if the column store answers it.
+    pub columnar: bool,
     /// State that it leaves behind in its session, one entry per statement.
     pub effects: Vec<Effects>,
     pub(super) why: String,
@@ -33,6 +35,16 @@ impl Assessment {
         match &self.why_pool {
             Some(pool) => format!("{}; {pool}", self.why),
             None => self.why.clone(),
+        }
+    }
+
+    /// The same statement once the column store has failed to answer it, for this reason.
+    pub(super) fn on_rows(&self, failed: &str) -> Self {
+        let why = self.why_pool.as_deref().unwrap_or_default();
+        Self {
+            columnar: false,
+            why_pool: Some(format!("{why}, but failed to: {failed}")),
+            ..self.clone()
         }
     }
 }
@@ -80,4 +92,6 @@ pub(super) struct Verdict {
 pub(super) struct Planned {
     pub(super) objection: Option<Objection>,
     pub(super) cost: f64,
+    /// True if it reads `mart.fact_sales` alone. Only looked up for a column store, and if the plan is dear.
+    pub(super) of_sales: bool,
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 const FUNCTIONS: &str = include_str!("../../queries/router/functions.sql");
 const RELATIONS: &str = include_str!("../../queries/router/relations.sql");
+const PLAIN: &str = include_str!("../../queries/router/plain.sql");
 const HAZARDS: &str = include_str!("../../queries/router/hazards.sql");
 
 /// Statement timeout. A statement that waits for DDL then goes to the primary and waits there.
@@ -123,6 +124,14 @@ impl Catalogue {
             opaque: table.get(row, "opaque").is_true(),
         };
         Ok((0..table.rows.len()).map(row).collect())
+    }
+
+    /// Tells whether names and these operators mean PostgreSQL's own on the role's search path.
+    pub async fn is_plain(&self, operators: &[String]) -> Result<bool, PgError> {
+        let found = self
+            .ask_about_names(PLAIN, &[Param::Texts(operators)])
+            .await?;
+        Ok(found.first("plain").is_true())
     }
 
     /// Looks up the relations behind these names that may matter. Each name has a schema; an empty one means the search

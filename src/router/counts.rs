@@ -23,6 +23,8 @@ pub enum Fallback {
     NotOnStandby,
     /// The read-only role or server refused it: it writes, although it is declared not to. A misroute.
     ReadOnly,
+    /// The column store had no answer, although it had planned the statement: a file is damaged, or it ran out of memory.
+    Columnar,
 }
 
 impl Fallback {
@@ -35,6 +37,7 @@ impl Fallback {
             Self::Conflict => "conflict",
             Self::NotOnStandby => "not_on_standby",
             Self::ReadOnly => "read_only",
+            Self::Columnar => "columnar",
         }
     }
 }

@@ -8,6 +8,7 @@
 //! With a replica, a task looks at both servers ([`ReplicaStatus`]). It begins with the first statement or
 //! [`Executor::ready`], keeps a session on each server, and ends with the executor.
 
+mod columns;
 mod conversation;
 
 use super::counts::Recorder;

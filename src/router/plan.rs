@@ -3,6 +3,7 @@
 
 use super::catalogue::written_by_server;
 use super::names::Names;
+use std::collections::BTreeSet;
 
 /// Facts from a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -11,6 +12,8 @@ pub(super) struct Plan {
     pub cost: f64,
     /// The names in its expressions.
     pub names: Names,
+    /// The relations that it scans, as the plan writes them.
+    pub scanned: BTreeSet<String>,
     /// A step that a read-only server cannot run, as the plan calls it.
     pub forbidden: Option<String>,
 }
@@ -28,6 +31,25 @@ const FORBIDDEN: [&str; 7] = [
     "Async Foreign ",
 ];
 
+/// Steps that read a relation.
+const SCANS: [&str; 7] = [
+    "Seq Scan",
+    "Index Scan",
+    "Index Only Scan",
+    "Bitmap Heap Scan",
+    "Tid Scan",
+    "Tid Range Scan",
+    "Sample Scan",
+];
+
+/// The relation that a step reads, as the plan writes it.
+fn scanned(step: &str) -> Option<&str> {
+    let step = step.strip_prefix("Parallel ").unwrap_or(step);
+    SCANS.iter().find(|name| step.starts_with(**name))?;
+    let (_, relation) = step.split_once(" on ")?;
+    relation.split_whitespace().next()
+}
+
 /// Parses a plan; `None` if it is not one, or is ambiguous.
 pub(super) fn read(lines: &[String]) -> Option<Plan> {
     let (_, figures) = lines.first()?.rsplit_once(COST)?;
@@ -44,6 +66,7 @@ pub(super) fn read(lines: &[String]) -> Option<Plan> {
                 if FORBIDDEN.iter().any(|name| step.starts_with(name)) {
                     plan.forbidden = Some(step.to_owned());
                 }
+                plan.scanned.extend(scanned(step).map(str::to_owned));
                 step
             }
             None => line,
@@ -53,4 +76,25 @@ pub(super) fn read(lines: &[String]) -> Option<Plan> {
     // In a plan every function call has parentheses.
     plan.names.calls.retain(|call| !call.column_like);
     Some(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relations_that_a_plan_scans() {
+        let lines = [
+            "Hash Join  (cost=5.00..1200.00 rows=9 width=8)",
+            "  ->  Parallel Seq Scan on mart.fact_sales f  (cost=0.00..900.00 rows=9 width=8)",
+            "        Filter: (f.category = 'Seq Scan on x'::text)",
+            "  ->  Bitmap Heap Scan on shop.\"odd name\" o  (cost=0.00..10.00 rows=9 width=8)",
+            "        ->  Bitmap Index Scan on odd_idx  (cost=0.00..1.00 rows=9 width=0)",
+            "  ->  Index Only Scan Backward using users_pkey on shop.users  (cost=0.00..10.00 rows=9 width=8)",
+            "  ->  CTE Scan on c  (cost=0.00..10.00 rows=9 width=8)",
+        ];
+        let plan = read(&lines.map(str::to_owned)).map(|plan| plan.scanned);
+        let wanted = ["mart.fact_sales", "shop.\"odd", "shop.users"];
+        assert_eq!(plan, Some(wanted.map(str::to_owned).into()));
+    }
 }

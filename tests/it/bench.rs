@@ -268,3 +268,57 @@ fn what_cannot_be_run_is_refused_before_anything_is_started() {
     let listed = bench(folder.path(), &["--list"]).output().unwrap();
     assert!(said(&listed).contains("HTAP as written"));
 }
+
+#[cfg(feature = "columnar")]
+#[test]
+fn the_column_store_is_measured_and_gives_the_answers_of_the_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&["columnar"], &QUICK[..4], &["--repeats", "1"]].concat();
+    let output = bench(folder.path(), &arguments).output().unwrap();
+    let told = said(&output);
+    // Each answer was compared with that of the rows.
+    assert!(output.status.success(), "{told}");
+    let all = runs(folder.path());
+    let without_duckdb = told.contains("not measured: no Python here has DuckDB");
+    assert_eq!(all.len() + usize::from(without_duckdb), 8, "{told}");
+    let figure = |variant: &str, name: &str| {
+        let run = all.iter().find(|run| run["variant"] == variant);
+        let figure = run.and_then(|run| run["figures"][name].as_f64());
+        figure.unwrap_or_else(|| panic!("{variant} {name}: {told}"))
+    };
+    for variant in ["heap", "views", "column store"] {
+        for question in ["hourly", "rfm", "pairs", "returning"] {
+            for threads in [1, 2] {
+                assert!(figure(variant, &format!("{question}_{threads}_ms")) > 0.0);
+            }
+        }
+    }
+    assert!(figure("summaries", "customers_1_ms") > 0.0);
+    assert!(figure("column store", "rfm_cold_ms") > 0.0);
+    assert!(figure("column store", "hourly_process_ms") > 0.0);
+    assert!(figure("column store", "rows") > 1_000.0, "{told}");
+    assert!(figure("heap", "bytes") > figure("heap", "heap_bytes"));
+    for change in ["day", "history", "minute"] {
+        assert!(figure("sync", &format!("{change}_files")) > 0.5, "{told}");
+    }
+    for variant in ["1,000/s, no sync", "1,000/s, sync --fresh 1s"] {
+        assert!(figure(variant, "oltp_ms_p99") > 0.0, "{told}");
+    }
+    assert!(
+        told.contains("| 8.2 | RFM by segment | a column store is 5 to 10x faster | rows "),
+        "{told}"
+    );
+}
+
+#[cfg(not(feature = "columnar"))]
+#[test]
+fn without_the_column_store_the_bench_says_how_to_build_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&["columnar"], &QUICK[..4], &["--repeats", "1"]].concat();
+    let told = said(&bench(folder.path(), &arguments).output().unwrap());
+    assert!(
+        told.contains("cargo build --release --features columnar"),
+        "{told}"
+    );
+    assert_eq!(runs(folder.path()).len(), 0, "{told}");
+}

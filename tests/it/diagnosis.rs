@@ -4,6 +4,7 @@
 
 mod bars;
 mod blockers;
+mod columnar;
 mod costly;
 mod horizon;
 mod innocent;

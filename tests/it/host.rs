@@ -3,7 +3,7 @@
 
 use super::board::{Board, requests, table, with_host};
 use super::facts::{feed, until, watch_with};
-use super::server::{Database, Order, Server, block_on, pid, shared};
+use super::server::{Database, Order, Server, block_on, pid, role, shared};
 use htap_top::dashboard::event::Effect;
 use htap_top::dashboard::model::Model;
 use htap_top::pg::{Client, Table};
@@ -190,16 +190,8 @@ impl Remote {
 async fn database() -> Database<'static> {
     let database = shared().database("host").await;
     let admin = database.connect().await;
-    for (role, grant) in [
-        ("htap_monitor", "GRANT pg_monitor TO htap_monitor"),
-        ("host_plain", ""),
-    ] {
-        let sql = format!(
-            "DO $$BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; WHEN unique_violation THEN NULL; END$$;
-             {grant}"
-        );
-        admin.batch(&sql).await.unwrap();
-    }
+    role(&admin, "htap_monitor", "IN ROLE pg_monitor").await;
+    role(&admin, "host_plain", "").await;
     database
 }
 

@@ -13,7 +13,7 @@ mod live;
 mod served;
 
 use super::server::{
-    Database, Order, Patience, Server, block_on, pid, shared, until, until_waiting,
+    Database, Order, Patience, Server, block_on, pid, role, shared, until, until_waiting,
 };
 use super::system;
 use exposition::Exposition;
@@ -127,18 +127,8 @@ async fn bank(server: &Server) -> Database<'_> {
 
 /// Roles with the privileges of pg_monitor, and with none.
 async fn roles(admin: &Client) {
-    for (role, grant) in [("output_monitor", "pg_monitor"), ("output_plain", "")] {
-        let made = format!(
-            "DO $$BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END$$"
-        );
-        admin.batch(&made).await.unwrap();
-        if !grant.is_empty() {
-            admin
-                .batch(&format!("GRANT {grant} TO {role}"))
-                .await
-                .unwrap();
-        }
-    }
+    role(admin, "output_monitor", "IN ROLE pg_monitor").await;
+    role(admin, "output_plain", "").await;
 }
 
 fn gauge<'a>(told: &'a Value, name: &str) -> &'a Value {

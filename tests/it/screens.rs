@@ -50,8 +50,8 @@ macro_rules! screens {
 }
 
 use states::{
-    all_nodes, asked, changes, empty, errors, eventful, help, locks, log, many, nodes, nulls,
-    opened, pooler, pooler_lost, stale, starting, stream, trouble, usual,
+    all_nodes, asked, changes, columnar, empty, errors, eventful, help, locks, log, many, nodes,
+    nulls, opened, pooler, pooler_lost, stale, starting, stream, trouble, usual,
 };
 
 screens! {
@@ -108,6 +108,8 @@ screens! {
     nodes_120x40: all_nodes(), 120 x 40, Body;
     nodes_200x60: all_nodes(), 200 x 60, Body;
     nodes_detail_120x40: opened(nodes(), "pcj\n"), 120 x 40, Popup;
+    columnar_80x24: columnar(), 80 x 24, Body;
+    columnar_160x48: columnar(), 160 x 48, Body;
     stream_80x24: stream(), 80 x 24, Body;
     stream_120x40: stream(), 120 x 40, Body;
     stream_200x60: stream(), 200 x 60, Body;

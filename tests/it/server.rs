@@ -266,6 +266,16 @@ impl Database<'_> {
     }
 }
 
+/// Creates a role with these memberships, such as `IN ROLE pg_monitor`, unless it is there. Several tests may do so on the
+/// same server at the same time: role and memberships come at once, as a GRANT of its own may fail beside another.
+pub async fn role(admin: &Client, name: &str, memberships: &str) {
+    let sql = format!(
+        "DO $$BEGIN CREATE ROLE {name} LOGIN {memberships};
+         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END$$"
+    );
+    admin.batch(&sql).await.unwrap();
+}
+
 /// The process id of a session's backend.
 pub async fn pid(client: &Client) -> i64 {
     let table = client

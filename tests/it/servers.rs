@@ -1,7 +1,7 @@
 //! Several servers in one terminal: real servers, one of which is killed and started again.
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
-use super::server::{Database, Order, Server, block_on, pid, shared, until};
+use super::server::{Database, Order, Server, block_on, pid, role, shared, until};
 use super::terminal::tmux::Terminal;
 use htap_top::pg::Client;
 use nix::sys::signal::Signal;
@@ -14,13 +14,7 @@ const WATCHER: &str = "watcher";
 async fn database<'a>(server: &'a Server, about: &str) -> Database<'a> {
     let database = server.database(about).await;
     let admin = database.connect().await;
-    admin
-        .batch(
-            "DO $$BEGIN CREATE ROLE watcher LOGIN IN ROLE pg_monitor, pg_signal_backend;
-             EXCEPTION WHEN duplicate_object THEN NULL; END$$",
-        )
-        .await
-        .unwrap();
+    role(&admin, WATCHER, "IN ROLE pg_monitor, pg_signal_backend").await;
     database
 }
 

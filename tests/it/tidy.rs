@@ -149,6 +149,8 @@ const WORDS: &[Word] = &[
             "src/system/refresh",
             // Pacing, rates, and idle partitions.
             "src/stream",
+            // The duration of a round, and pacing.
+            "src/columnar/report.rs",
             "src/bench",
             // The clock itself is checked, and the time to connect.
             "src/doctor/session.rs",

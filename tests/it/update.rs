@@ -1395,6 +1395,30 @@ fn says(board: &mut Board, words: &[&str]) {
 }
 
 #[test]
+fn the_key_that_the_cause_line_names_works_in_every_panel() {
+    let asked = |board: &Board| match &board.model.popup {
+        Some(Popup::Confirm(confirm)) => confirm.lines.first().cloned(),
+        other => panic!("{other:?}"),
+    };
+    let ends = "Terminate the session of pid 812";
+    let mut board = Board::live(Config::default());
+    let _ = board.answer("activity", trouble());
+    let cause = &board.model.cause;
+    assert_eq!((cause.rule, cause.ends), ("lock_queue", Some(812)));
+    assert!(cause.cure.starts_with("K "), "{}", cause.cure);
+    // The timeline lists no backends.
+    let _ = board.keys("HK");
+    assert!(asked(&board).unwrap().starts_with(ends));
+    let _ = board.key(Key::Esc);
+    // Another one is selected, and the evidence is open.
+    let _ = board.keys("8gjK");
+    assert!(!asked(&board).unwrap().starts_with(ends));
+    let _ = board.key(Key::Esc);
+    let _ = board.keys("eK");
+    assert!(asked(&board).unwrap().starts_with(ends));
+}
+
+#[test]
 fn keys_are_those_that_are_bound() {
     let text = "[keys]\nterminate = \"k\"\nprevious_row = \"up\"\nconfirm = \"f10\"\nfilter = \"alt-f\"\naccept = \"tab\"\n\
                 quit = \"ctrl-q\"\nlist_panels = \"f4\"\nhelp = \"f1\"\nreconnect = \"ctrl-r\"\n\
@@ -1445,6 +1469,7 @@ fn keys_are_those_that_are_bound() {
     says(&mut board, &["F8  Queries", "K   Locks"]);
     let _ = board.keys("K");
     assert_eq!(board.model.screen, Screen::Full(board.id("locks")));
+    let _ = board.answer("activity", activity(&[]));
     let _ = board.keys("k");
     assert_eq!(
         board.said(),

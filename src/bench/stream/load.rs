@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 /// Time for which it runs before the shop's load begins, and after it has ended.
-pub(super) const LEAD: Duration = Duration::from_secs(5);
+pub(in crate::bench) const LEAD: Duration = Duration::from_secs(5);
 /// Probes per second.
 pub(super) const PROBES_PER_S: f64 = 20.0;
 /// Orders are completed in transactions, as many as are due every so often.
@@ -28,14 +28,18 @@ pub(super) fn number_of(variant: &str) -> f64 {
 }
 
 /// Completes orders until it is stopped.
-pub(super) struct Completer {
+pub(in crate::bench) struct Completer {
     stop: Arc<AtomicBool>,
     task: JoinHandle<f64>,
 }
 
 impl Completer {
     /// Makes orders that wait to be completed, without events.
-    pub(super) async fn prepare(lab: &Lab, orders: f64, seconds: f64) -> Result<(), BenchError> {
+    pub(in crate::bench) async fn prepare(
+        lab: &Lab,
+        orders: f64,
+        seconds: f64,
+    ) -> Result<(), BenchError> {
         let (orders, probes) = (orders.ceil(), (PROBES_PER_S * seconds).ceil());
         let place = format!("SELECT bench.place({orders}, {probes}, 2::smallint)");
         lab.batch(&place).await?;
@@ -44,7 +48,7 @@ impl Completer {
     }
 
     /// Starts at this rate.
-    pub(super) async fn start(lab: &Lab, rate: f64) -> Result<Self, BenchError> {
+    pub(in crate::bench) async fn start(lab: &Lab, rate: f64) -> Result<Self, BenchError> {
         let last = "SELECT coalesce(max(n), 0)::float8 FROM bench.shipped WHERE NOT probe";
         let last = lab.number(last).await? as i64;
         let target = lab.target().with_application_name("htap-top bench orders");
@@ -77,7 +81,7 @@ impl Completer {
     }
 
     /// Stops, and returns the rate that was reached.
-    pub(super) async fn stop(self) -> f64 {
+    pub(in crate::bench) async fn stop(self) -> f64 {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap_or(0.0)
     }

@@ -1,64 +1,18 @@
 //! A broker, a relay and an aggregator, as processes of their own.
 
 use super::super::figures::{Figures, figures};
+use super::super::process::Process;
 use super::super::{BenchError, Lab, meter};
 use crate::stream::broker::{Plan, Running, Wish};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use std::path::PathBuf;
-use std::process::Stdio;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
-/// Runs the command in the arguments, tells its process id, and kills it when standard input ends, as it does when this
-/// program dies.
-const SUPERVISE: &str =
-    r#""$@" </dev/null >/dev/null 2>&1 & echo $!; read -r _; kill -KILL $! 2>/dev/null"#;
-
-/// A process of this program.
-struct Process {
-    /// Holds the pipe that keeps it alive.
-    _shell: Child,
-    pid: u32,
-}
-
-impl Process {
-    async fn start(lab: &Lab, command: &str, port: u16) -> Result<Self, BenchError> {
-        let failed = |error: std::io::Error| BenchError::Program {
-            program: format!("htap-top stream {command}"),
-            detail: error.to_string(),
-        };
-        let target = lab.target().with_user("htap_refresh");
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut shell = Command::new("/bin/sh");
-        shell
-            .args(["-c", SUPERVISE, "sh"])
-            .arg(program)
-            .args(["stream", command, "--brokers", &format!("127.0.0.1:{port}")])
-            .arg(target.to_conninfo())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut shell = shell.spawn().map_err(failed)?;
-        let mut line = String::new();
-        if let Some(out) = shell.stdout.take() {
-            BufReader::new(out)
-                .read_line(&mut line)
-                .await
-                .map_err(failed)?;
-        }
-        let pid = line.trim().parse();
-        let pid = pid.map_err(|_| failed(std::io::Error::other("it did not start")))?;
-        Ok(Self { _shell: shell, pid })
-    }
-
-    fn kill(&self) {
-        let pid = i32::try_from(self.pid).unwrap_or(0);
-        // Never a group or everybody.
-        if pid > 1 {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
+/// Starts a part of the stream.
+async fn part(lab: &Lab, command: &str, port: u16) -> Result<Process, BenchError> {
+    let target = lab.target().with_user("htap_refresh").to_conninfo();
+    let brokers = format!("127.0.0.1:{port}");
+    Process::start(&["stream", command, "--brokers", &brokers, &target]).await
 }
 
 /// What the processes have used so far.
@@ -141,12 +95,12 @@ impl Pipeline {
     }
 
     pub(super) async fn start_relay(&mut self, lab: &Lab) -> Result<(), BenchError> {
-        self.relay = Some(Process::start(lab, "relay", self.broker.port()).await?);
+        self.relay = Some(part(lab, "relay", self.broker.port()).await?);
         Ok(())
     }
 
     pub(super) async fn start_aggregator(&mut self, lab: &Lab) -> Result<(), BenchError> {
-        self.aggregator = Some(Process::start(lab, "run", self.broker.port()).await?);
+        self.aggregator = Some(part(lab, "run", self.broker.port()).await?);
         Ok(())
     }
 

@@ -194,6 +194,7 @@ impl Kind {
 pub(crate) struct Blocker {
     /// Kind of the blocker.
     pub kind: Kind,
+    pid: Option<i64>,
     /// The cure, if nothing prevents it.
     cure: String,
     /// The SQL statement that cures it, if there is one.
@@ -234,6 +235,7 @@ impl Blocker {
             .and_then(|known| disable(evidence, known));
         Self {
             kind,
+            pid,
             cure: kind.cure(&evidence.config.keys),
             statement,
             barred,
@@ -251,6 +253,11 @@ impl Blocker {
     /// The command that ends it, if one does.
     pub(crate) fn ended_by(&self) -> Option<Command> {
         self.kind.ended_by().filter(|_| self.barred.is_none())
+    }
+
+    /// Its process id, if a command ends it.
+    pub(crate) fn ends(&self) -> Option<i64> {
+        self.pid.filter(|_| self.ended_by().is_some())
     }
 }
 

@@ -115,6 +115,7 @@ impl Line<'_> {
             health: finding.health,
             sentence: finding.sentence.clone(),
             cure: finding.cure.clone(),
+            ends: finding.ends,
             evidence: facts,
             more: self.more(None, Some(finding)),
         }
@@ -151,6 +152,7 @@ impl Line<'_> {
             health: gauge.health,
             sentence,
             cure,
+            ends: finding.and_then(|finding| finding.ends),
             evidence: self.facts(gauge, finding),
             more: self.more(Some(gauge), finding),
         }

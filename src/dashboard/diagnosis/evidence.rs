@@ -3,7 +3,9 @@
 use crate::config::Config;
 use crate::dashboard::history::Oltp;
 use crate::dashboard::panels::pooler::Behind;
-use crate::dashboard::rows::{Row, Rows, console, host as host_rows, nodes, read, stream};
+use crate::dashboard::rows::{
+    Row, Rows, columnar, console, host as host_rows, nodes, read, stream,
+};
 use crate::pg::PgError;
 use crate::text::Clean;
 use std::collections::HashMap;
@@ -56,6 +58,8 @@ pub struct Evidence<'a> {
     pub(crate) nodes: Rows<'a, nodes::Node>,
     /// The stages of the stream of orders.
     pub(crate) stream: Rows<'a, stream::Stage>,
+    /// The column store as a whole.
+    pub(crate) columnar: Row<'a, columnar::Store>,
     /// True while business panels are read from the watched server, because the OLAP pool's own must not be read.
     pub olap_stands_in: bool,
     /// Sequences that are at least half used up, the most used first.

@@ -35,6 +35,8 @@ pub struct Finding {
     pub sentence: String,
     /// A short cure; empty if there is no simple one.
     pub cure: String,
+    /// Process id of the session that the cure ends by a key.
+    pub ends: Option<i64>,
     /// Facts behind it: names and figures.
     pub evidence: Vec<Fact>,
 }

@@ -1,6 +1,7 @@
 //! The rules: each judges the evidence and returns one sentence, or nothing.
 
 mod capacity;
+mod columnar;
 mod host;
 mod locks;
 mod nodes;
@@ -156,6 +157,22 @@ pub const RULES: &[Rule] = &[
         name: "dead_letters",
         about: "records of the stream were no events in the last 10 minutes: how many, since when, and why the last one was none",
         find: stream::dead_letters,
+    },
+    Rule {
+        name: "column_file",
+        about: "files of the column store are missing, cut or altered, as a sync or a query found, and no sync has written them anew",
+        find: columnar::column_file,
+    },
+    Rule {
+        name: "column_sync",
+        about: "the column store's sync failed, does not run although it is due (10 rounds and a minute; a day and 2 hours if it runs \
+                once), or is behind; changes of the table are not logged; or their log has grown to 64 MB",
+        find: columnar::column_sync,
+    },
+    Rule {
+        name: "column_disk",
+        about: "less than 10 % and 100 GB are left on the disk of the column files",
+        find: columnar::column_disk,
     },
     Rule {
         name: "disk_space",

@@ -192,7 +192,7 @@ impl Model {
                 self.put(id, table);
                 self.judge();
             }
-            Panel::Stream => {
+            Panel::Columnar | Panel::Stream => {
                 self.put(id, table);
                 self.hasten(id);
             }

@@ -1,7 +1,7 @@
 //! The guard: carries out the actions that its rules require, or only logs them in a dry run.
 
 use super::Model;
-use super::acting::backend;
+use super::meant::backend;
 use crate::config::GuardMode;
 use crate::dashboard::action::{Action, Grade, Rule};
 use crate::dashboard::event::Effect;

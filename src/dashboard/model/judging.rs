@@ -127,6 +127,7 @@ impl Model {
             replication: self.rows_of(Panel::Replication),
             nodes: self.rows_of(Panel::Nodes),
             stream: self.rows_of(Panel::Stream),
+            columnar: self.rows_of(Panel::Columnar).first(),
             olap_stands_in: self.olap_stands_in().is_some(),
             sequences: self.rows_of(Panel::Sequences),
             wait_events: self.rows_of(Panel::Waits),

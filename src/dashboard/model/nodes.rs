@@ -60,7 +60,9 @@ impl Model {
     pub(super) fn pace_of_node(&self, feed: &Feed) -> Option<Duration> {
         match feed.panel? {
             Panel::Routing if !self.has_nodes() => Some(SELDOM.max(self.interval)),
-            Panel::Stream if feed.table.rows.is_empty() => Some(SELDOM.max(self.interval)),
+            Panel::Columnar | Panel::Stream if feed.table.rows.is_empty() => {
+                Some(SELDOM.max(self.interval))
+            }
             Panel::Replication if self.has_nodes() => Some(self.interval),
             Panel::NodeReplica if self.memory.nodes.kind == Some(Kind::Same) => {
                 Some(SELDOM.max(self.interval))

@@ -35,6 +35,7 @@ panels! {
     BloatEstimate = "bloat_estimate",
     Canary = "canary",
     CanaryShop = "canary_shop",
+    Columnar = "columnar",
     Database = "database",
     Extensions = "extensions",
     Facts = "facts",

@@ -111,13 +111,17 @@ impl Tracks<'_> {
             self.bar(track, lane.mark, plot, plot.y + *row as u16, buf);
         }
         // Names last: a bar that shares a row must not cover another's.
+        let mut free = vec![0; rows];
         for (at, (track, row)) in lane.tracks.iter().zip(&places).enumerate() {
             let later = lane.tracks.iter().zip(&places).skip(at + 1);
             let next = later
                 .filter(|(_, other)| *other == row)
                 .map(|(next, _)| next.from);
             let end = next.min().unwrap_or(plot.width).min(plot.width);
-            self.name(track, lane.mark, end, plot, plot.y + *row as u16, buf);
+            if let Some(free) = free.get_mut(*row) {
+                let y = plot.y + *row as u16;
+                *free = self.name(track, lane.mark, (*free, end), Rect { y, ..plot }, buf);
+            }
         }
     }
 
@@ -143,33 +147,41 @@ impl Tracks<'_> {
         }
     }
 
-    /// Writes the name into the bar if it fits, else behind it if nothing is there.
+    /// Writes the name into the bar if it fits, else behind or before it if nothing is there: columns from `free` to
+    /// `end`. Returns the first column that is free after it.
     fn name(
         &self,
         track: &Track<'_>,
         mark: Option<&str>,
-        end: u16,
+        (free, end): (u16, u16),
         plot: Rect,
-        y: u16,
         buf: &mut Buffer,
-    ) {
+    ) -> u16 {
         let style = self.style(track);
         let wide = columns_of(track.name);
         let inside = (track.to.min(end.saturating_sub(1)) + 1).saturating_sub(track.from + 2);
-        let behind = end.saturating_sub(track.to + 2);
-        let from = track.from + 1;
-        if mark.is_some() {
-            // It is the sentence that matters, not how long it went on.
-            let room = end.saturating_sub(track.from + 3);
-            if room >= NAMED * 2 {
-                put(buf, plot.x + track.from + 2, y, room, track.name, style);
-            }
-        } else if inside >= wide || (inside >= NAMED + 3 && inside >= behind) {
-            let style = style.add_modifier(Modifier::REVERSED);
-            put(buf, plot.x + from, y, inside, track.name, style);
-        } else if behind >= wide.min(NAMED + 3) {
-            put(buf, plot.x + track.to + 2, y, behind, track.name, style);
+        // The sentence of a mark may cover its line: it is what matters, not how long it went on.
+        let from = mark.map_or(track.to, |_| track.from) + 2;
+        let behind = end.saturating_sub(from + mark.map_or(0, |_| 1));
+        let before = track.from.saturating_sub(free + 1);
+        let needed = mark.map_or(wide.min(NAMED + 3), |_| NAMED * 2);
+        let mut put =
+            |column: u16, room, style| put(buf, plot.x + column, plot.y, room, track.name, style);
+        let outside = behind.max(before);
+        if mark.is_none() && (inside >= wide || (inside >= NAMED + 3 && inside >= outside)) {
+            put(
+                track.from + 1,
+                inside,
+                style.add_modifier(Modifier::REVERSED),
+            );
+        } else if behind >= needed && (behind >= wide || behind >= before) {
+            put(from, behind, style);
+            return (from + wide.min(behind) + 1).max(track.to + 1);
+        } else if before >= needed {
+            let width = wide.min(before);
+            put(track.from - 1 - width, width, style);
         }
+        track.to + 1
     }
 }
 
@@ -210,5 +222,50 @@ mod tests {
         assert_eq!(placed(&tracks, 1), (vec![0, 0, 0, 0], true));
         assert_eq!(placed(&tracks, 2), (vec![0, 1, 1, 0], true));
         assert_eq!(placed(&tracks, 3), (vec![0, 1, 2, 0], false));
+    }
+
+    #[test]
+    fn the_sentence_of_a_mark_at_the_edge_stands_before_it() {
+        let mark = |from, name| Track {
+            from,
+            to: from,
+            name,
+            role: Role::Danger,
+            part: 0,
+            selected: false,
+        };
+        let width = 40;
+        let drawn = |tracks: &[Track<'static>]| {
+            let lane = TrackLane {
+                label: "",
+                mark: Some("!"),
+                tracks: tracks.to_vec(),
+            };
+            let area = Rect::new(0, 0, GUTTER + width, 1);
+            let mut buf = Buffer::empty(area);
+            let theme = Theme::default();
+            Tracks {
+                lanes: &[lane],
+                charts: Charts::Ascii,
+                theme: &theme,
+            }
+            .render(area, &mut buf);
+            let cells = buf.content.iter().skip(usize::from(GUTTER));
+            cells.map(ratatui::buffer::Cell::symbol).collect::<String>()
+        };
+        let first = mark(2, "waits");
+        let last = mark(36, "archiving fails");
+        assert_eq!(drawn(&[first]), format!("{:40}", "  ! waits"));
+        assert_eq!(drawn(&[last]), format!("{:>36}!   ", "archiving fails "));
+        assert_eq!(
+            drawn(&[first, last]),
+            format!("  ! waits{:>27}!   ", "archiving fails ")
+        );
+        // What is there already is not covered.
+        let long = mark(2, "a long sentence that needs room");
+        assert_eq!(
+            drawn(&[long, last]),
+            format!("{:36}!   ", "  ! a long sentence that needs room")
+        );
     }
 }

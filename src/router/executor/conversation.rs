@@ -8,6 +8,7 @@ use crate::router::lanes::{Lanes, Loan, Refusal};
 use crate::router::watch::{SERVED, Served};
 use crate::router::{Barred, Decision, Lsn, Node, Outcome, Pool, ReplicaState, Rule, Session};
 use futures_util::future::{OptionFuture, join3};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// read_only_sql_transaction
@@ -20,8 +21,8 @@ const STANDBY: [&str; 2] = ["0A000", "55000"];
 
 /// The statements of one client, in order.
 pub struct Conversation<'a, L: Lanes> {
-    executor: &'a Executor<L>,
-    session: Session,
+    pub(super) executor: &'a Executor<L>,
+    pub(super) session: Session,
     held: Option<Loan<'a, L>>,
     /// The statement that began the open transaction.
     begun: Option<String>,
@@ -48,7 +49,7 @@ pub struct Ran {
 
 /// A statement as the client gives it.
 #[derive(Clone, Copy)]
-enum Ask<'s> {
+pub(super) enum Ask<'s> {
     Text(&'s str, &'s [Param<'s>]),
     Call(&'s Statement, &'s [Param<'s>]),
 }
@@ -149,8 +150,15 @@ impl<'a, L: Lanes> Conversation<'a, L> {
         }
         executor.renew().await;
         let (router, sql) = (&executor.router, ask.sql());
-        let assessment = router.assess(&self.session, sql, types).await;
+        let mut assessment = router.assess(&self.session, sql, types).await;
         let mut decision = router.decide(&self.session, &assessment, executor.replica());
+        if decision.rule == Rule::Columnar {
+            match self.ask_columns(ask, &decision).await {
+                Ok(ran) => return Ok(ran),
+                Err(failed) => assessment = Arc::new(assessment.on_rows(&failed)),
+            }
+            decision = router.decide(&self.session, &assessment, executor.replica());
+        }
         if decision.restarts {
             self.restart(&decision).await?;
         }

@@ -3,7 +3,9 @@
 mod damage;
 mod oracle;
 mod queries;
+mod routed;
 mod served;
+mod watched;
 
 use super::{ask, number, shop};
 use crate::it::server::Database;

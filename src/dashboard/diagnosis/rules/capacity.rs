@@ -107,13 +107,14 @@ pub(super) fn workers(evidence: &Evidence<'_>) -> Option<Finding> {
     let (leader, most) = leaders.iter().max_by_key(|(_, workers)| **workers)?;
     let row = super::row_of(activity, *leader);
     let who = row.map_or_else(|| format!("pid {leader}"), described);
-    let cure = row.map_or_else(String::new, |row| Blocker::of(evidence, row).cure());
+    let blocker = row.map(|row| Blocker::of(evidence, row));
     Some(Finding {
         // A lack of workers slows down only queries that would use them.
         explains: &["olap"],
         subject: format!("pid {leader}"),
         sentence: format!("all {limit} parallel workers are taken, {most} by {who}"),
-        cure,
+        cure: blocker.as_ref().map(Blocker::cure).unwrap_or_default(),
+        ends: blocker.and_then(|blocker| blocker.ends()),
         evidence: leaders
             .iter()
             .map(|(pid, workers)| fact(format!("pid {pid}"), format!("{workers} workers")))

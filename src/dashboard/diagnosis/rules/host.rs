@@ -90,6 +90,16 @@ pub(super) fn olap_share(evidence: &Evidence<'_>) -> Option<Finding> {
     })
 }
 
+/// Judges the space that is left on a disk of this size. Returns none if it is enough.
+pub(super) fn scarce(left: f64, size: f64) -> Option<Health> {
+    match left / size * 100.0 {
+        _ if left >= ENOUGH_BYTES => None,
+        pct if pct < LEFT_PCT.1 => Some(Health::Danger),
+        pct if pct < LEFT_PCT.0 => Some(Health::Warning),
+        _ => None,
+    }
+}
+
 /// Finds a disk of the server that is nearly full.
 pub(super) fn disk_space(evidence: &Evidence<'_>) -> Option<Finding> {
     let machine = evidence.host.first();
@@ -106,12 +116,7 @@ pub(super) fn disk_space(evidence: &Evidence<'_>) -> Option<Finding> {
         Some((name, left, size, left / size * 100.0))
     });
     let (name, left, size, pct) = spaces.min_by(|a, b| a.3.total_cmp(&b.3))?;
-    let health = match pct {
-        _ if left >= ENOUGH_BYTES => return None,
-        pct if pct < LEFT_PCT.1 => Health::Danger,
-        pct if pct < LEFT_PCT.0 => Health::Warning,
-        _ => return None,
-    };
+    let health = scarce(left, size)?;
     let (left, size) = (format::bytes(left), format::bytes(size));
     Some(Finding {
         health,

@@ -61,6 +61,7 @@ pub(super) fn lock_queue(evidence: &Evidence<'_>) -> Option<Finding> {
         subject,
         sentence,
         cure: queue.cure(&ways),
+        ends: queue.ends(&ways),
         evidence: listed(&queue, &ways),
         ..Finding::default()
     })
@@ -113,6 +114,7 @@ pub(super) fn plain_refresh(evidence: &Evidence<'_>) -> Option<Finding> {
             queue.name(root)
         ),
         cure,
+        ends: queue.ends(&ways),
         evidence: facts,
         ..Finding::default()
     })

@@ -274,7 +274,10 @@ pub(super) fn pool_held(evidence: &Evidence<'_>) -> Option<Finding> {
     let blocker = Blocker::of(evidence, row);
     let mut facts = told(&holders);
     facts.push(fact("ending it", blocker.kind.loss()));
-    Some(waiting.finding(sentence, blocker.cure(), facts))
+    Some(Finding {
+        ends: blocker.ends(),
+        ..waiting.finding(sentence, blocker.cure(), facts)
+    })
 }
 
 /// Finds a pool whose connections all wait in the server: then the pool is not the cause.
@@ -317,8 +320,12 @@ pub(super) fn pool_waits(evidence: &Evidence<'_>) -> Option<Finding> {
         backends.len(),
         waiting.size
     );
-    let cure = root.map_or_else(String::new, |root| Blocker::of(evidence, root).cure());
-    Some(waiting.finding(sentence, cure, told(&backends)))
+    let blocker = root.map(|root| Blocker::of(evidence, root));
+    let cure = blocker.as_ref().map(Blocker::cure).unwrap_or_default();
+    Some(Finding {
+        ends: blocker.and_then(|blocker| blocker.ends()),
+        ..waiting.finding(sentence, cure, told(&backends))
+    })
 }
 
 /// Finds a pool that is too small: all its connections are busy with short work.

@@ -80,6 +80,7 @@ pub(super) fn old_snapshot(evidence: &Evidence<'_>) -> Option<Finding> {
         subject: who,
         sentence,
         cure,
+        ends: ends(evidence, row),
         evidence: facts,
         ..Finding::default()
     })
@@ -92,6 +93,13 @@ fn statement(row: Row<'_, read::Holder>, cure: &str) -> Option<Fact> {
         return Some(fact("to end it", end));
     }
     (cure == THERE).then(|| fact("there", LONG_QUERY))
+}
+
+/// The process id of the holder, if a key ends it.
+fn ends(evidence: &Evidence<'_>, row: Row<'_, read::Holder>) -> Option<i64> {
+    let backend = evidence.snapshots.by::<read::Backend>().at(row.position());
+    let is_backend = row.kind().is("backend");
+    is_backend.then(|| Blocker::of(evidence, backend).ends())?
 }
 
 /// Returns the holder, its state in words, and the cure.

@@ -42,13 +42,12 @@ pub(super) fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     let off = Off::of(evidence, worst);
     let vain = worst.in_vain().is_some();
-    let cure = match (holder.and_then(slot), row_of_holder) {
-        (Some(slot), _) => {
-            format!("SELECT pg_drop_replication_slot('{slot}'), if its reader is gone")
-        }
-        (None, Some(row)) => Blocker::of(evidence, row).cure(),
-        (None, None) if vain && !gone => String::new(),
-        (None, None) => vacuum(evidence, worst),
+    let blocker = row_of_holder.map(|row| Blocker::of(evidence, row));
+    let (cure, ends) = match (holder.and_then(slot), blocker) {
+        (Some(slot), _) => (drop_slot(slot), None),
+        (None, Some(blocker)) => (blocker.cure(), blocker.ends()),
+        (None, None) if vain && !gone => (String::new(), None),
+        (None, None) => (vacuum(evidence, worst), None),
     };
     let due = worst.autovacuum_due().map_or_else(
         || "off".to_owned(),
@@ -64,22 +63,28 @@ pub(super) fn dead_rows(evidence: &Evidence<'_>) -> Option<Finding> {
     ];
     let mut sentence = format!("{relation}: {dead} dead rows, {share}; {why}");
     // Rows that VACUUM may not remove, autovacuum may not remove, either.
-    let cure = match off.filter(|_| !vain || gone) {
+    let (cure, ends) = match off.filter(|_| !vain || gone) {
         Some(off) => {
             let _ = write!(sentence, ", {}", off.words);
             facts.push(fact("once, by hand", vacuum(evidence, worst)));
-            off.cure
+            (off.cure, None)
         }
-        None => cure,
+        None => (cure, ends),
     };
     Some(Finding {
         explains: &["dead"],
         subject: relation.to_owned(),
         sentence,
         cure,
+        ends,
         evidence: facts,
         ..Finding::default()
     })
+}
+
+/// Returns the statement that drops a slot nobody reads.
+fn drop_slot(slot: &str) -> String {
+    format!("SELECT pg_drop_replication_slot('{slot}'), if its reader is gone")
 }
 
 /// A table whose autovacuum is off.

@@ -81,6 +81,7 @@ pub(super) fn busy_backend(evidence: &Evidence<'_>) -> Option<Finding> {
             format::seconds(age_s(row))
         ),
         cure: blocker.cure(),
+        ends: blocker.ends(),
         evidence: facts,
         ..Finding::default()
     })
@@ -157,7 +158,7 @@ pub(super) fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
     let pid = files.first().pid()?;
     let row = row_of(evidence.activity, pid);
     let who = row.map_or_else(|| format!("pid {pid}"), described);
-    let cure = row.map(|row| Blocker::of(evidence, row).cure());
+    let blocker = row.map(|row| Blocker::of(evidence, row));
     let bytes = format::bytes(bytes);
     Some(Finding {
         explains: &["p99", "tps", "olap"],
@@ -165,7 +166,8 @@ pub(super) fn temp_files(evidence: &Evidence<'_>) -> Option<Finding> {
         sentence: format!(
             "{who} has {bytes} in temporary files: its sorts or hashes exceed work_mem"
         ),
-        cure: cure.unwrap_or_default(),
+        cure: blocker.as_ref().map(Blocker::cure).unwrap_or_default(),
+        ends: blocker.and_then(|blocker| blocker.ends()),
         evidence: vec![
             fact("backend", format!("{who}: {bytes} in temporary files")),
             fact(

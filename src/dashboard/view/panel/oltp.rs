@@ -67,7 +67,7 @@ pub(super) fn draw(
         return in_full(model, theme, feed, area, buf);
     }
     let rows = rows(model);
-    let facts = [
+    let mut facts = [
         sessions(model, area.width),
         rates(model),
         vec![means_line(model)],
@@ -85,6 +85,9 @@ pub(super) fn draw(
     let width = usize::from(area.width.saturating_sub(BEFORE_SERIES));
     let mut y = area.y;
     for row in chosen.take(room) {
+        // What has a row is not repeated below.
+        let [sessions, ..] = &mut facts;
+        sessions.retain(|part| !part.starts_with(row.label));
         let (top, text) = row.top();
         let spark = Spark {
             label: row.label,

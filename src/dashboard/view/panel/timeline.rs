@@ -62,12 +62,17 @@ impl Heights {
             (true, _) => 2,
         };
         let rest = height.saturating_sub(axis + u16::from(full));
-        let sessions = (rest * 3 / 10).clamp(1 + u16::from(rest > 3), 12);
-        let p99 = (rest / 5).clamp(1, 7);
+        let sessions = match rest {
+            0..=39 => (rest * 3 / 10).clamp(1 + u16::from(rest > 3), 12),
+            // More lanes than there are kinds of bars would stay empty.
+            _ => (rest * 2 / 5).min(20),
+        };
+        let p99 = (rest / 5).clamp(1, 10);
         let others = match rest {
             0..=13 => 0,
             14..=19 => 1,
-            _ => 2,
+            20..=39 => 2,
+            _ => 3,
         };
         Self {
             sessions,

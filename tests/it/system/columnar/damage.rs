@@ -6,7 +6,7 @@ use htap_top::columnar::sync::{self, Sync};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn files(store: &Store) -> Vec<PathBuf> {
+pub(super) fn files(store: &Store) -> Vec<PathBuf> {
     let found = std::fs::read_dir(store.folder.path()).unwrap();
     let mut files: Vec<PathBuf> = found.map(|file| file.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "parquet"));
@@ -14,14 +14,14 @@ fn files(store: &Store) -> Vec<PathBuf> {
     files
 }
 
-const ALL: &str = "SELECT * FROM fact_sales";
+pub(super) const ALL: &str = "SELECT * FROM fact_sales";
 
 fn cut(one: &Path, _: &Path) {
     let bytes = std::fs::read(one).unwrap();
     std::fs::write(one, &bytes[..bytes.len() / 2]).unwrap();
 }
 
-fn alter(one: &Path, _: &Path) {
+pub(super) fn alter(one: &Path, _: &Path) {
     let mut bytes = std::fs::read(one).unwrap();
     let place = bytes.len() / 3;
     bytes[place] ^= 4;

@@ -48,10 +48,13 @@ pub(crate) fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
         }
         None => format!("they wait behind {who}, which waits to lock {table}"),
     };
-    let cure = match known {
+    let blocker = known
+        .filter(|_| ended.is_none())
+        .map(|row| Blocker::of(evidence, row));
+    let cure = match &blocker {
         _ if ended.is_some() => String::new(),
         _ if prepared => Kind::Prepared.cure(&evidence.config.keys),
-        Some(row) => Blocker::of(evidence, row).cure(),
+        Some(blocker) => blocker.cure(),
         None => String::new(),
     };
     Some(Finding {
@@ -64,6 +67,7 @@ pub(crate) fn point_query(evidence: &Evidence<'_>) -> Option<Finding> {
         },
         sentence,
         cure,
+        ends: blocker.and_then(|blocker| blocker.ends()),
         evidence: facts(evidence, known, &who),
         ..Finding::default()
     })

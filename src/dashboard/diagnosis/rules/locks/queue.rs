@@ -211,6 +211,14 @@ impl<'a> Queue<'a> {
         }
     }
 
+    /// The process id of the only session that the cure ends, if it is one.
+    pub(super) fn ends(&self, ways: &[Way]) -> Option<i64> {
+        match self.advised(ways)?.nodes.as_slice() {
+            [node] => self.blocker(*node).ends(),
+            _ => None,
+        }
+    }
+
     /// The cure if several block and keys cannot end them all.
     fn cure_of_several(&self, blockers: &[Blocker]) -> String {
         let is_let = |blocker: &Blocker| blocker.kind.is_to_finish();

@@ -1,0 +1,268 @@
+-- title = "Columnar"
+-- pool = "oltp"
+-- interval = "5s"
+-- order = 185
+-- letter = "u"
+-- needs = ["htap.column_store", "htap.column_file", "htap.column_dirty", "htap.column_sync", "htap.column_damage", "htap.column_use"]
+-- remedy = "htap-top init"
+-- key = ["part"]
+-- rates = ["queries", "bytes_read", "rows_read"]
+-- narrow = ["part", "state", "since_s", "files", "bytes", "ratio", "dirty_hours", "error"]
+-- compact = ["part", "state", "since_s", "files", "rows", "bytes", "ratio", "closed_epoch", "dirty_hours", "last_s", "took_ms", "pid", "queries", "bytes_read", "damaged", "error"]
+-- empty = "no column store: htap-top columnar sync makes one (htap-top help columnar)"
+-- about = """
+-- The column store of mart.fact_sales: the store as a whole, then its files by the time they hold (months, days, hours). Hours
+-- that have changed since their file was written are read from the rows until the next sync. Written by `htap-top columnar sync`
+-- into htap.column_file and htap.column_sync, by queries into htap.column_use.
+--
+-- Cost: 0.5 ms; asked every 10 s if there is no column store.
+-- Blind spot: queries of a role that may not call htap.count_column_queries, or on a standby, are not counted. Whether a file is
+-- sound is known when it is read: sync verifies all when it starts, then only their length, and a query those it reads.
+-- """
+--
+-- [columns.part]
+-- help = "store: all of it. months, days, hours: files that hold more than a day, up to a day, one hour."
+-- [columns.state]
+-- help = "idle: a sync runs, and nothing is due. writing: it writes files. failed: the last round of a sync ended with an error. no sync: none runs. not logged: a trigger that logs changes is missing or disabled, or the database was restored from a dump; queries are refused until the next sync, which writes everything anew. On a standby only failed and not logged are told."
+-- [columns.since_s]
+-- title = "for"
+-- unit = "seconds"
+-- help = "How long a sync has been writing, since it failed, or since the last round if none runs."
+-- [columns.files]
+-- unit = "count"
+-- help = "Column files."
+-- [columns.rows]
+-- unit = "count"
+-- help = "Rows in them. An hour that was written anew is counted in the older file, too, until that is replaced."
+-- [columns.bytes]
+-- unit = "bytes"
+-- help = "Their size."
+-- [columns.heap_bytes]
+-- title = "table"
+-- hidden = true
+-- unit = "bytes"
+-- help = "mart.fact_sales with its indexes; unknown while somebody holds or awaits ACCESS EXCLUSIVE on it, because reading it would wait."
+-- [columns.ratio]
+-- title = "smaller"
+-- help = "How many times smaller a row is in files than in mart.fact_sales with its indexes, by the number of its rows as of the last ANALYZE or VACUUM."
+-- [columns.from_epoch]
+-- title = "from"
+-- hidden = true
+-- unit = "time"
+-- help = "The first hour in files."
+-- [columns.closed_epoch]
+-- title = "up to"
+-- unit = "time"
+-- help = "Where the last file ends. Later rows are read from mart.fact_sales."
+-- [columns.dirty_hours]
+-- title = "changed"
+-- unit = "count"
+-- help = "Hours in files that have changed since, of the first 10,000 rows of the log; they are read from the rows until the next sync."
+-- [columns.all_dirty]
+-- hidden = true
+-- unit = "flag"
+-- help = "The table was truncated: no file counts until the next sync."
+-- [columns.log_bytes]
+-- title = "log"
+-- hidden = true
+-- unit = "bytes"
+-- help = "htap.column_dirty, the log of changed hours, which each query reads."
+-- [columns.last_s]
+-- title = "last"
+-- unit = "seconds"
+-- help = "Since the last round of a sync that succeeded."
+-- [columns.took_ms]
+-- title = "took"
+-- unit = "ms"
+-- help = "How long the last round that wrote files took."
+-- [columns.wrote_s]
+-- title = "wrote"
+-- hidden = true
+-- unit = "seconds"
+-- help = "Since that round."
+-- [columns.wrote_files]
+-- title = "wrote files"
+-- hidden = true
+-- unit = "count"
+-- help = "Files that it wrote."
+-- [columns.wrote_rows]
+-- title = "wrote rows"
+-- hidden = true
+-- unit = "count"
+-- help = "Their rows."
+-- [columns.wrote_bytes]
+-- title = "wrote bytes"
+-- hidden = true
+-- unit = "bytes"
+-- help = "Their size."
+-- [columns.pid]
+-- title = "by"
+-- help = "Backend of the sync: it holds the advisory lock htap.columnar and may write htap.column_file."
+-- [columns.queries]
+-- title = "queries"
+-- unit = "per_second"
+-- help = "Queries per second that the column store answered."
+-- [columns.bytes_read]
+-- title = "read"
+-- unit = "bytes"
+-- help = "Bytes per second that they read from files."
+-- [columns.rows_read]
+-- title = "rows read"
+-- hidden = true
+-- unit = "per_second"
+-- help = "Rows per second that they read from mart.fact_sales."
+-- [columns.damaged]
+-- unit = "count"
+-- danger = 0.0
+-- help = "Files that a sync or a query found missing, cut or altered, and that no sync has written anew yet."
+-- [columns.damage]
+-- hidden = true
+-- help = "The first of them, and what is wrong with it."
+-- [columns.error]
+-- help = "Why the last round of a sync failed."
+-- [columns.folder]
+-- hidden = true
+-- help = "Folder of the files, on the machine where sync runs."
+-- [columns.free_bytes]
+-- title = "disk left"
+-- hidden = true
+-- unit = "bytes"
+-- help = "Left on the disk of the folder at the last round."
+-- [columns.disk_bytes]
+-- title = "disk"
+-- hidden = true
+-- unit = "bytes"
+-- help = "Size of that disk."
+-- [columns.fresh_s]
+-- title = "--fresh"
+-- hidden = true
+-- unit = "seconds"
+-- help = "Pause between the rounds of the sync; none if it ran once."
+-- [columns.on_standby]
+-- hidden = true
+-- unit = "flag"
+-- help = "A standby: the sync runs on the primary."
+-- [columns.now_epoch]
+-- hidden = true
+-- unit = "time"
+-- help = "The server's clock."
+
+WITH locks AS MATERIALIZED (
+    SELECT l.locktype, l.relation, l.pid
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+      AND (l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+           OR l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.objid = 0::pg_catalog.oid
+              AND l.classid = (pg_catalog.hashtext('htap.columnar')::pg_catalog.int8 & 4294967295)::pg_catalog.oid)
+), syncing AS MATERIALIZED (
+    -- Anybody can take the lock.
+    SELECT pg_catalog.min(l.pid) AS pid
+    FROM locks AS l, LATERAL pg_catalog.pg_stat_get_activity(l.pid) AS a
+    WHERE l.locktype = 'advisory' AND pg_catalog.has_table_privilege(a.usesysid, 'htap.column_file', 'INSERT')
+), sales AS MATERIALIZED (
+    SELECT nullif(c.reltuples, -1) AS rows,
+           CASE WHEN NOT EXISTS (SELECT FROM locks AS l WHERE l.relation IN (c.oid, c.reltoastrelid)
+                                 OR l.relation IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid))
+                THEN pg_catalog.pg_total_relation_size(c.oid) END AS bytes,
+           (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS t
+            WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgfoid = pg_catalog.to_regprocedure('htap.log_columns()')
+              AND t.tgname IN ('log_columns_insert', 'log_columns_update', 'log_columns_delete', 'log_columns_truncate')) = 4 AS logged
+    FROM pg_catalog.pg_class AS c
+    WHERE c.oid = pg_catalog.to_regclass('mart.fact_sales')
+), kinds AS MATERIALIZED (
+    SELECT f.place, pg_catalog.count(*) AS files, pg_catalog.sum(f.rows) AS rows, pg_catalog.sum(f.bytes) AS bytes,
+           pg_catalog.min(f.from_hour) AS from_hour, pg_catalog.max(f.to_hour) AS to_hour
+    FROM (SELECT CASE WHEN x.to_hour - x.from_hour <= '1 hour'::pg_catalog.interval THEN 3
+                      WHEN x.to_hour - x.from_hour <= '24 hours'::pg_catalog.interval THEN 2 ELSE 1 END AS place,
+                 x.rows, x.bytes, x.from_hour, x.to_hour
+          FROM htap.column_file AS x) AS f
+    GROUP BY f.place
+), held AS MATERIALIZED (
+    SELECT coalesce(pg_catalog.sum(k.files), 0) AS files, coalesce(pg_catalog.sum(k.rows), 0) AS rows,
+           coalesce(pg_catalog.sum(k.bytes), 0) AS bytes, pg_catalog.min(k.from_hour) AS from_hour, pg_catalog.max(k.to_hour) AS to_hour
+    FROM kinds AS k
+), changed AS MATERIALIZED (
+    SELECT pg_catalog.count(DISTINCT d.hour) FILTER (WHERE d.hour < h.to_hour) AS hours,
+           coalesce(pg_catalog.bool_or(d.hour IS NULL), false) AS everything
+    FROM (SELECT x.hour FROM htap.column_dirty AS x LIMIT 10000) AS d, held AS h
+), damage AS MATERIALIZED (
+    SELECT pg_catalog.count(*) AS files,
+           (SELECT ('file '::pg_catalog.text || x.file_id::pg_catalog.text || ' '::pg_catalog.text) || x.why FROM htap.column_damage AS x
+            ORDER BY x.seen_at LIMIT 1) AS first
+    FROM (SELECT FROM htap.column_damage LIMIT 10000) AS d
+), sync AS MATERIALIZED (
+    -- LIMIT 1 tells the planner that there is one row: it has no statistics of so small a table.
+    SELECT y.fresh_s, y.took_ms, y.wrote_files, y.wrote_rows, y.wrote_bytes, y.free_bytes, y.disk_bytes, y.error,
+           CASE WHEN y.synced_at IS NOT NULL THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - y.synced_at), 0) END AS last_s,
+           CASE WHEN y.wrote_at IS NOT NULL THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - y.wrote_at), 0) END AS wrote_s,
+           CASE WHEN y.writing_since IS NOT NULL THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - y.writing_since), 0) END AS writing_s,
+           CASE WHEN y.failed_at IS NOT NULL THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - y.failed_at), 0) END AS failed_s
+    FROM htap.column_sync AS y
+    LIMIT 1
+), store AS MATERIALIZED (
+    SELECT CASE WHEN NOT coalesce(l.logged, false) OR w.log_oid <> 'htap.column_dirty'::pg_catalog.regclass::pg_catalog.oid THEN 'not logged'
+                WHEN y.error IS NOT NULL THEN 'failed'
+                WHEN b.standby THEN NULL
+                WHEN s.pid IS NULL THEN 'no sync'
+                WHEN y.writing_s IS NOT NULL THEN 'writing'
+                ELSE 'idle' END AS state,
+           w.folder, s.pid, b.standby
+    FROM (SELECT x.folder, x.log_oid FROM htap.column_store AS x LIMIT 1) AS w
+    CROSS JOIN syncing AS s
+    CROSS JOIN (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) AS b
+    LEFT JOIN sales AS l ON true
+    LEFT JOIN sync AS y ON true
+)
+SELECT t.part,
+       t.state,
+       t.since_s::pg_catalog.float8 AS since_s,
+       t.files::pg_catalog.int8 AS files,
+       t.rows::pg_catalog.int8 AS rows,
+       t.bytes::pg_catalog.int8 AS bytes,
+       t.heap_bytes::pg_catalog.int8 AS heap_bytes,
+       pg_catalog.round((l.bytes / nullif(l.rows, 0) / nullif(t.bytes / nullif(t.rows, 0), 0))::pg_catalog.numeric, 1)::pg_catalog.float8
+           AS ratio,
+       extract(epoch FROM t.from_hour)::pg_catalog.float8 AS from_epoch,
+       extract(epoch FROM t.to_hour)::pg_catalog.float8 AS closed_epoch,
+       t.dirty_hours::pg_catalog.int8 AS dirty_hours,
+       t.all_dirty,
+       t.log_bytes::pg_catalog.int8 AS log_bytes,
+       t.last_s::pg_catalog.float8 AS last_s,
+       t.took_ms::pg_catalog.float8 AS took_ms,
+       t.wrote_s::pg_catalog.float8 AS wrote_s,
+       t.wrote_files::pg_catalog.int8 AS wrote_files,
+       t.wrote_rows::pg_catalog.int8 AS wrote_rows,
+       t.wrote_bytes::pg_catalog.int8 AS wrote_bytes,
+       t.pid::pg_catalog.int8 AS pid,
+       t.queries::pg_catalog.int8 AS queries,
+       t.bytes_read::pg_catalog.int8 AS bytes_read,
+       t.rows_read::pg_catalog.int8 AS rows_read,
+       t.damaged::pg_catalog.int8 AS damaged,
+       t.damage::pg_catalog.text AS damage,
+       t.error::pg_catalog.text AS error,
+       t.folder::pg_catalog.text AS folder,
+       t.free_bytes::pg_catalog.int8 AS free_bytes,
+       t.disk_bytes::pg_catalog.int8 AS disk_bytes,
+       t.fresh_s::pg_catalog.float8 AS fresh_s,
+       t.standby AS on_standby,
+       extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8 AS now_epoch
+FROM (
+    SELECT 0 AS place, 'store' AS part, w.state,
+           CASE w.state WHEN 'failed' THEN y.failed_s WHEN 'writing' THEN y.writing_s WHEN 'no sync' THEN y.last_s END AS since_s,
+           h.files, h.rows, h.bytes, l.bytes AS heap_bytes, h.from_hour, h.to_hour, c.hours AS dirty_hours, c.everything AS all_dirty,
+           CASE WHEN NOT EXISTS (SELECT FROM locks AS k WHERE k.relation = 'htap.column_dirty'::pg_catalog.regclass)
+                THEN pg_catalog.pg_relation_size('htap.column_dirty'::pg_catalog.regclass) END AS log_bytes,
+           y.last_s, y.took_ms, y.wrote_s, y.wrote_files, y.wrote_rows, y.wrote_bytes, w.pid,
+           u.queries, u.bytes_read, u.rows_read, d.files AS damaged, d.first AS damage, y.error, w.folder, y.free_bytes, y.disk_bytes,
+           y.fresh_s, w.standby
+    FROM store AS w CROSS JOIN held AS h CROSS JOIN changed AS c CROSS JOIN damage AS d
+    LEFT JOIN sales AS l ON true
+    LEFT JOIN sync AS y ON true
+    LEFT JOIN (SELECT x.queries, x.bytes_read, x.rows_read FROM htap.column_use AS x LIMIT 1) AS u ON true
+    UNION ALL
+    SELECT k.place, (ARRAY['months', 'days', 'hours'])[k.place], NULL, NULL, k.files, k.rows, k.bytes, NULL, k.from_hour, k.to_hour,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM kinds AS k
+    WHERE EXISTS (SELECT FROM store)
+) AS t LEFT JOIN sales AS l ON true
+ORDER BY t.place

@@ -3,7 +3,7 @@
 use super::zone::Zone;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Int16Type, Int32Type, Int64Type,
+    DataType, Date32Type, Decimal128Type, Float64Type, Int16Type, Int32Type, Int64Type,
     TimestampMicrosecondType, UInt64Type,
 };
 use datafusion::common::{DataFusionError, Result};
@@ -209,6 +209,7 @@ pub(super) fn text(
         DataType::Decimal128(_, scale) => {
             decimal(column.as_primitive::<Decimal128Type>().value(row), *scale)
         }
+        DataType::Float64 => double(column.as_primitive::<Float64Type>().value(row)),
         DataType::Date32 => {
             let day = column.as_primitive::<Date32Type>().value(row);
             let date = chrono::NaiveDate::from_epoch_days(day);
@@ -225,7 +226,7 @@ pub(super) fn text(
 }
 
 /// A numeric. A quotient is written without the zeros at its end, whose number PostgreSQL chooses by the operands.
-fn decimal(value: i128, scale: i8) -> String {
+pub(super) fn decimal(value: i128, scale: i8) -> String {
     let Some(digits) = usize::try_from(scale).ok().filter(|digits| *digits > 0) else {
         return value.to_string();
     };
@@ -242,9 +243,41 @@ fn decimal(value: i128, scale: i8) -> String {
     format!("{sign}{whole}.{decimals}")
 }
 
+/// A double precision, as few digits as tell it from all others (float8out).
+fn double(value: f64) -> String {
+    let shortest = format!("{value:e}");
+    let Some((digits, exponent)) = shortest.split_once('e') else {
+        return shortest;
+    };
+    match exponent.parse::<i32>() {
+        Ok(exponent) if (-4..15).contains(&exponent) => value.to_string(),
+        Ok(exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+        }
+        Err(_) => shortest,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn doubles_are_written_as_postgresql_does() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.1, "0.1"),
+            (-52.575, "-52.575"),
+            (0.0001, "0.0001"),
+            (0.000_01, "1e-05"),
+            (123_456_789_012_345.0, "123456789012345"),
+            (1e15, "1e+15"),
+            (1.5e300, "1.5e+300"),
+        ] {
+            assert_eq!(double(value), text);
+        }
+    }
 
     #[test]
     fn numerics_and_texts_are_written_as_postgresql_does() {

@@ -98,6 +98,7 @@ pub(super) fn context(limits: &Limits) -> SessionContext {
     for function in super::functions::unread() {
         context.register_udf(function);
     }
+    context.register_udaf(super::percentiles::unread());
     context
 }
 

@@ -11,7 +11,7 @@ pub struct Options {
     pub folder: Option<PathBuf>,
     /// Time zone of the session; that of the user's own sessions if `None`.
     pub time_zone: Option<String>,
-    /// Memory that the queries of one [`Columnar`] may use together, in bytes. Sorts, joins and aggregations that need more
+    /// Memory that the queries of one [`super::Columnar`] may use together, in bytes. Sorts, joins and aggregations that need more
     /// write temporary files.
     pub memory: usize,
     /// Time that a query may take, with the reading of its rows.

@@ -4,6 +4,7 @@
 use super::averages;
 use super::error::unsupported;
 use super::functions::{Kind, QUOTIENT_SCALE, call};
+use super::percentiles;
 use super::zone::{Unit, Zone};
 use crate::pg::quote_literal;
 use datafusion::arrow::datatypes::DataType;
@@ -100,6 +101,10 @@ impl Rewriter<'_> {
             {
                 let zero = Expr::Literal(ScalarValue::Int64(Some(0)), None);
                 Transformed::yes(call(Kind::Subtract, vec![zero, *inner], self.zone))
+            }
+            Expr::AggregateFunction(mut function) if percentiles::is_one(&function) => {
+                percentiles::exact(&mut function, schema)?;
+                Transformed::yes(Expr::AggregateFunction(function))
             }
             Expr::AggregateFunction(mut function) if function.func.name() == "sum" => {
                 if let [argument] = function.params.args.as_mut_slice() {

@@ -52,6 +52,7 @@ pub(super) fn check(kind: &DataType, of: u32) -> Result<(), Fault> {
         }
         DataType::Decimal128(_, 0) => matches!(of, oid::INT8 | oid::NUMERIC),
         DataType::Decimal128(_, _) => of == oid::NUMERIC,
+        DataType::Float64 => of == oid::FLOAT8,
         DataType::Utf8 | DataType::Utf8View => matches!(of, oid::TEXT | oid::VARCHAR),
         DataType::Date32 => of == oid::DATE,
         DataType::Timestamp(_, _) => of == oid::TIMESTAMPTZ,

@@ -45,6 +45,10 @@ pub const QUESTIONS: &[&str] = &[
     "SELECT user_id, rank() OVER (PARTITION BY user_segment ORDER BY n), dense_rank() OVER (ORDER BY n) FROM (SELECT user_id, user_segment, count(*) AS n FROM fact_sales GROUP BY user_id, user_segment) AS x",
     "SELECT order_id FROM fact_sales WHERE user_id = 7 AND sale_time > now() - interval '90 days'",
     "SELECT category, sum(sales_amount) FROM fact_sales WHERE category = 'it''s \\ odd' OR user_segment IN ('VIP', 'Business') GROUP BY category ORDER BY category DESC",
+    "SELECT category, percentile_cont(0.5) WITHIN GROUP (ORDER BY sales_amount), percentile_cont(0.95) WITHIN GROUP (ORDER BY quantity), percentile_disc(0.9) WITHIN GROUP (ORDER BY sales_amount) AS p90, percentile_disc(0.1) WITHIN GROUP (ORDER BY sale_time), count(*) FROM fact_sales GROUP BY category",
+    "SELECT percentile_cont(0.37) WITHIN GROUP (ORDER BY sales_amount) AS p, percentile_disc(0) WITHIN GROUP (ORDER BY line_no), percentile_cont(1) WITHIN GROUP (ORDER BY order_id) FROM fact_sales WHERE quantity > 1000000",
+    "SELECT percentile_cont(0.333) WITHIN GROUP (ORDER BY sales_amount / quantity), percentile_disc(1) WITHIN GROUP (ORDER BY category), percentile_disc(0.25) WITHIN GROUP (ORDER BY nullif(quantity, 1)) FILTER (WHERE quantity < 4), percentile_cont(0.999) WITHIN GROUP (ORDER BY order_id) FROM fact_sales",
+    "SELECT x.day, x.median FROM (SELECT sale_time::date AS day, percentile_cont(0.5) WITHIN GROUP (ORDER BY sales_amount) AS median FROM fact_sales GROUP BY 1) AS x ORDER BY x.median DESC",
     "SELECT count(*), count(nullif(quantity, 1)), sum(nullif(quantity, 1)), avg(nullif(quantity, 1)) FROM fact_sales",
     "SELECT x.q IS NULL, x.q IS DISTINCT FROM 1, NOT (x.q = 1), count(*) FROM (SELECT nullif(quantity, 1) AS q FROM fact_sales) AS x GROUP BY 1, 2, 3",
 ];
@@ -114,6 +118,18 @@ fn what_may_differ_is_refused_before_it_runs() {
                 "double precision",
             ),
             ("SELECT sales_amount::int FROM fact_sales", "cast"),
+            (
+                "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY quantity) + 1 FROM fact_sales",
+                "",
+            ),
+            (
+                "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY quantity DESC) FROM fact_sales",
+                "descending",
+            ),
+            (
+                "SELECT percentile_cont(quantity) WITHIN GROUP (ORDER BY quantity) FROM fact_sales GROUP BY quantity",
+                "constant",
+            ),
             ("SELECT quantity % 2 FROM fact_sales", "operator %"),
             ("SELECT category || 'x' FROM fact_sales", "operator ||"),
             (

@@ -234,7 +234,7 @@ fn compare(
         for position in 0..table.columns.len() {
             let title = table.columns.get(position).unwrap();
             let (a, b) = (column(before, position), column(after, position));
-            if a == b && !SESSIONS.contains(&title.as_str()) {
+            if a == b && !SESSIONS.contains(&&**title) {
                 compared += 1;
                 assert_eq!(column(table, position), a, "{name} on {major}: {title:?}");
             }

@@ -245,7 +245,12 @@ pub(super) fn decimal(value: i128, scale: i8) -> String {
 
 /// A double precision, as few digits as tell it from all others (float8out).
 fn double(value: f64) -> String {
-    let shortest = format!("{value:e}");
+    let mut shortest = format!("{value:e}");
+    let mut places = shortest.find('e').unwrap_or_default().saturating_sub(2);
+    while is_halfway(&shortest, value) && places < 16 {
+        places += 1;
+        shortest = format!("{value:.places$e}");
+    }
     let Some((digits, exponent)) = shortest.split_once('e') else {
         return shortest;
     };
@@ -257,6 +262,32 @@ fn double(value: f64) -> String {
         }
         Err(_) => shortest,
     }
+}
+
+/// Whether a text lies halfway between a number and the next one, so that some programs would read it as the other:
+/// PostgreSQL then writes more digits. Only integers beyond 2^53 have such texts.
+fn is_halfway(text: &str, value: f64) -> bool {
+    let whole = || {
+        let (mantissa, exponent) = text.trim_start_matches('-').split_once('e')?;
+        let (first, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits: i128 = format!("{first}{decimals}").parse().ok()?;
+        let zeros = exponent
+            .parse::<usize>()
+            .ok()?
+            .checked_sub(decimals.len())?;
+        digits.checked_mul(10_i128.checked_pow(u32::try_from(zeros).ok()?)?)
+    };
+    let size = value.abs();
+    let Some(written) = (size >= (1_u64 << 53) as f64).then(whole).flatten() else {
+        return false;
+    };
+    let exact = size as i128;
+    let next = if written > exact {
+        size.next_up()
+    } else {
+        size.next_down()
+    };
+    written != exact && 2 * (written - exact) == next as i128 - exact
 }
 
 #[cfg(test)]
@@ -274,6 +305,12 @@ mod tests {
             (123_456_789_012_345.0, "123456789012345"),
             (1e15, "1e+15"),
             (1.5e300, "1.5e+300"),
+            (915_161_782_958_424_064_i64 as f64, "9.151617829584241e+17"),
+            (
+                -915_161_782_958_424_064_i64 as f64,
+                "-9.151617829584241e+17",
+            ),
+            (9_007_199_254_740_992_i64 as f64, "9.007199254740992e+15"),
         ] {
             assert_eq!(double(value), text);
         }

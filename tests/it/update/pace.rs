@@ -1,6 +1,6 @@
 //! When samples are due.
 
-use crate::it::board::{Board, requests, with_host};
+use crate::it::board::{Board, requests, table, with_host};
 use htap_top::dashboard::event::Effect;
 use htap_top::dashboard::panels;
 use htap_top::dashboard::panels::spec::Pool;
@@ -27,6 +27,13 @@ fn figures_of_two_samples_are_there_a_second_after_a_panel_opens() {
         let letter = board.model.feed(id).unwrap().spec.front.letter.unwrap();
         let mut sent = Vec::new();
         let told = board.answer("extensions", Table::default());
+        let needs = &board.model.feed(id).unwrap().spec.front.needs;
+        let needs: Vec<String> = needs
+            .iter()
+            .map(|name| format!("{name}|true|true"))
+            .collect();
+        let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+        let needs = board.answer("needs", table("name|found|readable", &needs));
         let opened = board.keys(&format!("p{letter}"));
         let mut note = |at: u64, effects: &[Effect], board: &mut Board| {
             if requests(effects).iter().any(|request| request.feed == id) {
@@ -34,7 +41,7 @@ fn figures_of_two_samples_are_there_a_second_after_a_panel_opens() {
                 let _ = board.answer(&name, Table::default());
             }
         };
-        for effects in [connected, told, opened] {
+        for effects in [connected, told, needs, opened] {
             note(0, &effects, &mut board);
         }
         for quarter in 1..=80 {

@@ -246,7 +246,8 @@ pub(super) fn decimal(value: i128, scale: i8) -> String {
 /// A double precision, as few digits as tell it from all others (float8out).
 fn double(value: f64) -> String {
     let mut shortest = format!("{value:e}");
-    let mut places = shortest.find('e').unwrap_or_default().saturating_sub(2);
+    let digits = shortest.trim_start_matches('-').find('e');
+    let mut places = digits.unwrap_or_default().saturating_sub(2);
     while is_halfway(&shortest, value) && places < 16 {
         places += 1;
         shortest = format!("{value:.places$e}");

@@ -58,7 +58,7 @@ fn asked(store: &Store, name: &str) -> Option<String> {
         }
     }
     text = format!(
-        "{text}, column store {} ({} faster than rows",
+        "{text}, column store {} ({} the speed of rows",
         format::ms(two),
         times(ratio(took(HEAP, 2), Some(two)))?
     );

@@ -22,7 +22,10 @@ pub(super) const COLUMNAR: Experiment = Experiment {
     variants: &[
         HEAP, VIEWS, SUMMARIES, COLUMNS, DUCKDB, UPKEEP, ALONE, BESIDE,
     ],
+    #[cfg(feature = "columnar")]
     run: |lab, variant| Box::pin(columnar(lab, variant)),
+    #[cfg(not(feature = "columnar"))]
+    run: |_, _| Box::pin(std::future::ready(Err(absent()))),
 };
 
 pub(super) const HEAP: &str = "heap";
@@ -50,10 +53,10 @@ pub(super) const QUESTIONS: [(&str, &str); 7] = [
 const COLD: [&str; 2] = ["category_all", "rfm"];
 
 #[cfg(not(feature = "columnar"))]
-async fn columnar(_: &Lab, _: &str) -> Result<Figures, BenchError> {
-    Err(BenchError::Unavailable(
+fn absent() -> BenchError {
+    BenchError::Unavailable(
         "this program was built without the column store: build it with cargo build --release --features columnar".to_owned(),
-    ))
+    )
 }
 
 #[cfg(feature = "columnar")]

@@ -11,7 +11,9 @@ mod reading;
 #[cfg(feature = "columnar")]
 mod upkeep;
 
-use super::{BenchError, Experiment, Figures, Lab};
+use super::{BenchError, Experiment};
+#[cfg(feature = "columnar")]
+use super::{Figures, Lab};
 
 /// The experiment `columnar`.
 pub(super) const COLUMNAR: Experiment = Experiment {

@@ -11,7 +11,9 @@ mod reading;
 #[cfg(feature = "columnar")]
 mod upkeep;
 
-use super::{BenchError, Experiment, Figures, Lab};
+use super::{BenchError, Experiment};
+#[cfg(feature = "columnar")]
+use super::{Figures, Lab};
 
 /// The experiment `columnar`.
 pub(super) const COLUMNAR: Experiment = Experiment {
@@ -22,7 +24,10 @@ pub(super) const COLUMNAR: Experiment = Experiment {
     variants: &[
         HEAP, VIEWS, SUMMARIES, COLUMNS, DUCKDB, UPKEEP, ALONE, BESIDE,
     ],
+    #[cfg(feature = "columnar")]
     run: |lab, variant| Box::pin(columnar(lab, variant)),
+    #[cfg(not(feature = "columnar"))]
+    run: |_, _| Box::pin(std::future::ready(Err(absent()))),
 };
 
 pub(super) const HEAP: &str = "heap";
@@ -50,10 +55,10 @@ pub(super) const QUESTIONS: [(&str, &str); 7] = [
 const COLD: [&str; 2] = ["category_all", "rfm"];
 
 #[cfg(not(feature = "columnar"))]
-async fn columnar(_: &Lab, _: &str) -> Result<Figures, BenchError> {
-    Err(BenchError::Unavailable(
+fn absent() -> BenchError {
+    BenchError::Unavailable(
         "this program was built without the column store: build it with cargo build --release --features columnar".to_owned(),
-    ))
+    )
 }
 
 #[cfg(feature = "columnar")]

@@ -7,8 +7,8 @@
 -- remedy = "htap-top init"
 -- chart = { kind = "table" }
 -- key = ["segment"]
--- compact = ["segment", "value", "users", "freq", "recency_s"]
--- sort = "-value"
+-- compact = ["segment", "ltv", "users", "freq", "recency_s"]
+-- sort = "-ltv"
 -- about = """
 -- Customers who ordered within 180 days, scored in fifths by recency, frequency and monetary value, and
 -- put into segments: New (first order within 2 days, and only one or two), VIP (top two fifths in all

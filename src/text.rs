@@ -46,6 +46,17 @@ impl Clean {
         let mut out = String::with_capacity(text.len());
         let mut marks = 0;
         for c in text.chars() {
+            // Files of /proc, statements of several lines, our own bars: no tables of Unicode for them.
+            let simple = match c {
+                ' '..='~' | '\u{2500}'..='\u{259f}' => c,
+                '\t' | '\n' | '\r' => ' ',
+                _ => '\0',
+            };
+            if simple != '\0' {
+                marks = 0;
+                out.push(simple);
+                continue;
+            }
             let c = visible(c);
             if c.width() == Some(0) {
                 marks += 1;
@@ -228,6 +239,7 @@ mod tests {
         assert_eq!(Clean::new("a\u{202e}b\u{200b}c").as_str(), "a·b·c");
         assert_eq!(Clean::new("one\ntwo\tthree").as_str(), "one two three");
         assert_eq!(Clean::new("\u{9b}31m").as_str(), "·31m");
+        assert_eq!(Clean::new("▁\0█─\u{7f}·\u{25a0}").as_str(), "▁␀█─␡·■");
         let pile = format!("e{}", "\u{301}".repeat(2000));
         assert_eq!(Clean::new(&pile).as_str().chars().count(), 1 + MAX_MARKS);
         assert_eq!(

@@ -291,28 +291,28 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         sign.role()
     };
     let Cause { sentence, cure, .. } = &model.cause;
-    // The cure is shown if it fits half of the line; otherwise a key that opens it.
-    let fits = text::width(cure) * 2 <= usize::from(inner.width);
-    let why = model.config.keys.shown(Command::Why);
-    let mut words = vec![if fits {
-        cure.clone()
-    } else {
-        format!("{why} the cure")
-    }];
-    // A narrow screen has no room beside the sentence.
-    if model.cause.health >= Health::Warning && area.width >= 100 && fits {
-        words.push(format!("{why} why"));
-    }
-    words.retain(|word| !word.is_empty());
-    let cure = Line::styled(words.join("   "), theme.style(Role::Key));
-    let room = usize::from(inner.width).saturating_sub(cure.width() + 2);
     let others = match model.cause.more {
         // The start of the sentence, which names the session, must stay readable.
         more @ 1.. if area.width < 100 => format!("+{more}"),
         _ => model.cause.others(),
     };
-    let room = room.saturating_sub(2 + others.len());
-    let sentence = text::cut(sentence, room).into_owned() + &others;
+    let width = usize::from(inner.width);
+    let room = |cure: &str| width.saturating_sub(text::width(cure) + 4 + others.len());
+    let why = model.config.keys.shown(Command::Why);
+    // A narrow screen has no room for a second key beside the sentence.
+    let second = model.cause.health >= Health::Warning && area.width >= 100;
+    let words = [cure.clone(), format!("{why} why")];
+    let words = words.into_iter().take(if second { 2 } else { 1 });
+    let whole = words.filter(|word| !word.is_empty()).collect::<Vec<_>>();
+    let whole = whole.join("   ");
+    // The sentence comes first: a cure that is no key, and would cut it, gives way to the key that opens it.
+    let cure = if text::width(sentence) <= room(&whole) || text::width(cure) <= width / 5 {
+        whole
+    } else {
+        format!("{why} the cure")
+    };
+    let sentence = text::cut(sentence, room(&cure)).into_owned() + &others;
+    let cure = Line::styled(cure, theme.style(Role::Key));
     let left = Line::styled(format!("{} {sentence}", sign.symbol()), theme.style(role));
     sides(inner, buf, &left, &cure);
 }

@@ -6,6 +6,8 @@
 mod states;
 
 use super::board::Board;
+use htap_top::config::Config;
+use htap_top::dashboard::diagnosis::Health;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -115,6 +117,38 @@ screens! {
     stream_200x60: stream(), 200 x 60, Body;
     servers_120x40: opened(states::several(3), "s"), 120 x 40, Whole;
     servers_80x24: states::several(3), 80 x 24, Whole;
+}
+
+/// A cure that is more than a key gives way before the sentence, which names who it is, is cut.
+#[test]
+fn no_sentence_is_cut_for_its_cure() {
+    let sentence = "36 clients wait up to 1.3s for pool shop/app: its size of 4 is too small";
+    let cures = [
+        "raise pool_size of shop or default_pool_size, then RELOAD",
+        "C cancels it",
+        "",
+    ];
+    for cure in cures {
+        let mut board = Board::live(Config::default());
+        board.model.cause.health = Health::Danger;
+        board.model.cause.sentence = sentence.to_owned();
+        board.model.cause.cure = cure.to_owned();
+        for width in 80..=160 {
+            let screen = board.screen(width, 40);
+            let line = screen.lines().nth(2).unwrap_or_default().trim_end();
+            let whole = line.contains(sentence);
+            assert!(whole || width < 92, "{width} columns: {line}");
+            let by_key = ["e the cure", "C cancels it", "e why"];
+            let by_key = by_key.iter().any(|key| line.ends_with(key));
+            let shown = line.contains(cure);
+            assert!(shown || by_key, "{width} columns: {line}");
+            let beside = sentence.len() + cure.len() + 14;
+            assert!(
+                shown || usize::from(width) < beside,
+                "{width} columns: {line}"
+            );
+        }
+    }
 }
 
 /// The lines around the panels in every state that changes them.

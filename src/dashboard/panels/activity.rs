@@ -19,6 +19,8 @@ const BLOCKED_WEIGHT: f64 = 1_000.0;
 /// Seconds below which a snapshot or transaction does not matter.
 const CALM_S: f64 = 5.0;
 
+/// Harm of a session that works, so that it comes before one that does not.
+const ACTIVE: f64 = 0.001;
 /// Number of idle transactions that hold nothing and may precede working backends.
 const IDLE_IN_FRONT: usize = 5;
 
@@ -52,12 +54,14 @@ pub fn derive<S: BuildHasher>(
     let oldest_xids = backends.iter().map(horizon_xids).max().unwrap_or(0);
     let waits = |row: &Backend<'_>| row.wait_event_type().is("Lock");
     let unasked = backends.iter().filter(waits).count() > ASKED;
+    let mut ranks = Vec::with_capacity(table.rows.len());
     for row in 0..table.rows.len() {
         let backend: Backend<'_> = Row::of(&table, columns, row);
         let class = class_of(backend, classifier);
         let blocks = graph.behind(row).len() as i64;
         let held_s = backend.pid().and_then(|pid| held.get(&pid));
         let harm = harm(backend, class, (blocks, oldest_xids), held_s.copied());
+        ranks.push((rank(harm, backend), backend.pid()));
         let wait = wait_text(backend);
         table.put(row, added.class, class.name().into());
         table.put(row, added.wait, wait);
@@ -69,10 +73,23 @@ pub fn derive<S: BuildHasher>(
         table.put(row, added.blocks, blocks);
         table.put(row, added.harm, Value::Float(harm));
     }
-    let harm = |row: &Vec<Value>| added.harm.of(row).number().unwrap_or(0.0);
-    table.rows.sort_by(|a, b| harm(b).total_cmp(&harm(a)));
+    let rows = std::mem::take(&mut table.rows);
+    let mut rows: Vec<_> = ranks.into_iter().zip(rows).collect();
+    rows.sort_by(|((a, pid), _), ((b, other), _)| b.total_cmp(a).then_with(|| pid.cmp(other)));
+    table.rows = rows.into_iter().map(|(_, row)| row).collect();
     busy_before_idle(&mut table);
     table
+}
+
+/// Returns the harm that decides the order. Below a second it is chance: rows would change places with every sample.
+fn rank(harm: f64, row: Backend<'_>) -> f64 {
+    if harm >= 1.0 {
+        harm
+    } else if row.state().is("active") {
+        ACTIVE
+    } else {
+        0.0
+    }
 }
 
 /// Moves idle open transactions that hold nothing behind the working backends, except for the most harmful
@@ -163,7 +180,7 @@ fn harm(
         harm *= 0.5;
     }
     if state == "active" {
-        harm + 0.001
+        harm + ACTIVE
     } else {
         harm
     }
@@ -245,7 +262,21 @@ mod tests {
             (3, "app", "idle in transaction", 0.1, 0, ""),
             (4, "app", "active", 0.0, 0, ""),
         ]);
-        assert_eq!(order(table), [2, 1, 3, 4]);
+        assert_eq!(order(table), [2, 1, 4, 3]);
+    }
+
+    #[test]
+    fn below_a_second_rows_keep_their_places() {
+        let rows = |ages: [f64; 3]| {
+            sessions(&[
+                (7, "app", "active", ages[0], 0, ""),
+                (5, "app", "active", ages[1], 0, ""),
+                (6, "app", "idle in transaction", ages[2], 0, ""),
+            ])
+        };
+        assert_eq!(order(rows([0.1, 0.9, 0.3])), [5, 7, 6]);
+        assert_eq!(order(rows([0.8, 0.2, 0.7])), [5, 7, 6]);
+        assert_eq!(order(rows([1.1, 0.2, 0.7])), [7, 5, 6]);
     }
 
     #[test]

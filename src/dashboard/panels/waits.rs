@@ -8,6 +8,8 @@ use crate::text::Clean;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+/// Seconds by which the picture of the minute moves at a time: in between, only its newest step is written anew.
+const AHEAD: usize = 5;
 /// Length of the window in seconds.
 const MINUTE: usize = 60;
 /// Maximum number of statements kept per sample and state; the others are only counted.
@@ -103,11 +105,15 @@ impl Memory {
                 .then_with(|| a.1.cmp(&b.1))
         });
         let samples = self.samples.len().max(1) as f64;
+        let mut frequent: HashMap<&State, HashMap<&Clean, i64>> = HashMap::new();
+        for (state, query, n) in self.samples.iter().flat_map(|sample| &sample.statements) {
+            *frequent.entry(state).or_default().entry(query).or_default() += n;
+        }
         let rows = states.into_iter().map(|(state, n)| {
             let share = n as f64 / total(state.0).max(1) as f64 * 100.0;
             let mean = (n as f64 / samples * 100.0).round() / 100.0;
             let minute = self.minute(state, now_s, every_s);
-            let query = self.statements(state.0.name(), &state.1).into_iter().next();
+            let query = frequent.get(state).and_then(most_frequent);
             [
                 (added.class, state.0.name().into()),
                 (added.wait, state.1.as_str().into()),
@@ -116,7 +122,7 @@ impl Memory {
                 (added.minute, minute.as_str().into()),
                 (
                     added.query,
-                    query.map_or(Value::Null, |(query, _)| Value::Text(query)),
+                    query.map_or(Value::Null, |query| Value::Text(query.clone())),
                 ),
             ]
         });
@@ -126,10 +132,14 @@ impl Memory {
         table
     }
 
-    /// Returns the number of sessions in this state as a sparkline with one step per second of the minute.
+    /// Returns the number of sessions in this state as a sparkline with one step per second of the minute, which moves to
+    /// the left by [`AHEAD`] at a time.
     fn minute(&self, state: &State, now_s: f64, every_s: f64) -> String {
         let mut steps: Vec<Option<i64>> = vec![None; MINUTE];
-        let ago = |sample: &Sample| (now_s - sample.at_s).max(0.0) as usize;
+        let now = now_s.max(0.0) as usize;
+        let end = now.next_multiple_of(AHEAD);
+        let to_come = end - now;
+        let ago = |sample: &Sample| end - (sample.at_s.max(0.0) as usize).min(now);
         let mut later = self.samples.iter().skip(1);
         for sample in &self.samples {
             let n = sample.count(state);
@@ -138,7 +148,9 @@ impl Memory {
             let first = ago(sample);
             let last = match next.filter(|next| next.at_s - sample.at_s <= every_s * LATE) {
                 Some(next) => ago(next) + 1,
-                None => first.saturating_sub((every_s - 0.5).max(0.0) as usize),
+                None => first
+                    .saturating_sub((every_s - 0.5).max(0.0) as usize)
+                    .max(to_come),
             };
             for step in last.min(first)..=first {
                 if let Some(step) = MINUTE
@@ -149,11 +161,11 @@ impl Memory {
                 }
             }
         }
-        let steps = steps.into_iter();
+        let steps = steps.into_iter().zip((0..MINUTE).rev());
         steps
-            .map(|step| match step {
-                None => '·',
-                Some(..=0) => ' ',
+            .map(|(step, ago)| match step {
+                None if ago >= to_come => '·',
+                None | Some(..=0) => ' ',
                 Some(1) => '▁',
                 Some(2) => '▂',
                 Some(3) => '▃',
@@ -179,6 +191,12 @@ impl Memory {
         let seen = seen.into_iter();
         seen.map(|(query, n)| (Clean::from(query), n)).collect()
     }
+}
+
+/// The statement with the greatest number; of several the last one in alphabetical order.
+fn most_frequent<'s>(seen: &HashMap<&'s Clean, i64>) -> Option<&'s Clean> {
+    let greatest = seen.iter().max_by_key(|(query, n)| (**n, query.as_str()));
+    greatest.map(|(query, _)| *query)
 }
 
 #[cfg(test)]
@@ -243,6 +261,7 @@ mod tests {
             text(row, "minute")
                 .chars()
                 .rev()
+                .skip(1)
                 .take(6)
                 .collect::<String>()
         };
@@ -260,6 +279,27 @@ mod tests {
     }
 
     #[test]
+    fn the_picture_of_the_minute_moves_by_five_seconds_at_a_time() {
+        let mut memory = Memory::default();
+        let classifier = Classifier::new(Vec::new(), Vec::new());
+        let mut pictures = Vec::new();
+        for at_s in 100..111 {
+            memory.note(
+                &sample(&[("a", "IO", "one", 1)]),
+                &classifier,
+                f64::from(at_s),
+            );
+            let table = memory.table(f64::from(at_s), 1.0);
+            let picture = table.first("minute").text().unwrap().to_owned();
+            pictures.push(picture.trim_start_matches('·').to_owned());
+        }
+        let five = ["▁", "▁▁    ", "▁▁▁   ", "▁▁▁▁  ", "▁▁▁▁▁ "];
+        assert_eq!(pictures[..5], five);
+        assert_eq!(pictures[5], "▁▁▁▁▁▁");
+        assert_eq!(pictures[6], "▁▁▁▁▁▁▁    ");
+    }
+
+    #[test]
     fn a_sample_that_is_a_little_late_is_not_missed() {
         let mut memory = Memory::default();
         let classifier = Classifier::new(Vec::new(), Vec::new());
@@ -270,7 +310,8 @@ mod tests {
             let table = memory.table(now_s, 1.0);
             table.first("minute").text().unwrap().to_owned()
         };
-        assert!(minute(17.4).ends_with("·▁▁▁▁▁▁·▁"), "{}", minute(17.4));
+        let told = minute(17.4);
+        assert!(told.ends_with("·▁▁▁▁▁▁·▁   "), "{told}");
         // One sample every two seconds, each one step wide.
         let mut memory = Memory::default();
         for at_s in [10.0, 12.1, 13.9] {
@@ -278,6 +319,6 @@ mod tests {
         }
         let table = memory.table(14.0, 2.0);
         let minute = table.first("minute").text().unwrap();
-        assert!(minute.ends_with("·▁▁▁▁▁"), "{minute}");
+        assert!(minute.ends_with("·▁▁▁▁▁ "), "{minute}");
     }
 }

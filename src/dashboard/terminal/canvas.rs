@@ -74,6 +74,7 @@ impl Canvas {
         for ((next, shown), y) in rows.zip(self.shown.content.chunks(width)).zip(0..) {
             self.pen.row(y, shown, next);
         }
+        self.pen.write_runs(&self.next.content, width);
         std::mem::swap(&mut self.shown, &mut self.next);
         &self.pen.out
     }
@@ -103,10 +104,15 @@ impl Look {
     }
 }
 
+/// Cells of a row that are written with one look: the row, the first column, and the one behind the last.
+type Run = (u16, usize, usize);
+
 /// Writes cells, and knows where the terminal's cursor is and how it writes.
 #[derive(Debug, Default)]
 struct Pen {
     out: Vec<u8>,
+    /// What is still to be written, by its look: a move of the cursor takes fewer bytes than a change of colour.
+    runs: Vec<(Look, Vec<Run>)>,
     /// Row and column of the cursor, where they are known.
     at: Option<(u16, usize)>,
     /// `None` at the beginning of a frame: something else may have written to the terminal.
@@ -133,14 +139,55 @@ impl Pen {
             self.whole_row(y, next);
             return;
         }
-        let cells = next.iter().enumerate().zip(shown).skip(first);
-        for ((x, cell), shown) in cells {
-            if !looks_same(shown, cell) {
+        let cells = || next.iter().enumerate().zip(shown).skip(first);
+        let differing = || cells().filter(|((_, cell), shown)| !looks_same(shown, cell));
+        // A character that a terminal draws too wide covers the next cell, which has to be written after it.
+        if differing().any(|((_, cell), _)| !is_narrow(cell.symbol())) {
+            for ((x, cell), _) in differing() {
                 self.go(y, x, next);
                 self.write(x, cell);
             }
+            self.leave_margin(next.len());
+            return;
         }
-        self.leave_margin(next.len());
+        for ((x, cell), _) in differing() {
+            self.add(y, x, cell);
+        }
+    }
+
+    /// Adds a cell to the runs of its look.
+    fn add(&mut self, y: u16, x: usize, cell: &Cell) {
+        let goes_on = |(look, runs): &(Look, Vec<Run>)| {
+            let follows = runs.last().is_some_and(|run| (run.0, run.2) == (y, x));
+            follows && suits(*look, cell)
+        };
+        let same = |(look, _): &(Look, Vec<Run>)| suits(*look, cell);
+        let known = self.runs.iter().position(goes_on);
+        let known = known.or_else(|| self.runs.iter().position(same));
+        let Some((_, runs)) = known.and_then(|at| self.runs.get_mut(at)) else {
+            self.runs.push((Look::of(cell), vec![(y, x, x + 1)]));
+            return;
+        };
+        match runs.last_mut() {
+            Some(run) if (run.0, run.2) == (y, x) => run.2 = x + 1,
+            _ => runs.push((y, x, x + 1)),
+        }
+    }
+
+    /// Writes all runs, look by look.
+    fn write_runs(&mut self, cells: &[Cell], width: usize) {
+        let mut runs = std::mem::take(&mut self.runs);
+        for (y, from, to) in runs.iter().flat_map(|(_, runs)| runs).copied() {
+            let start = usize::from(y) * width;
+            let row = cells.get(start..start + width).unwrap_or_default();
+            self.go(y, from, row);
+            for (x, cell) in row.iter().enumerate().take(to).skip(from) {
+                self.write(x, cell);
+            }
+            self.leave_margin(width);
+        }
+        runs.clear();
+        self.runs = runs;
     }
 
     fn whole_row(&mut self, y: u16, next: &[Cell]) {
@@ -306,11 +353,12 @@ fn suits(look: Look, cell: &Cell) -> bool {
 
 /// Returns true if nobody can tell the cells apart.
 fn looks_same(one: &Cell, other: &Cell) -> bool {
-    if one.bg != other.bg {
-        return false;
-    }
-    let symbol = one.symbol();
-    if symbol != other.symbol() {
+    // Nearly all cells are the same ASCII character in both frames.
+    let same = match (one.symbol().as_bytes(), other.symbol().as_bytes()) {
+        ([one], [other]) => one == other,
+        (one, other) => one == other,
+    };
+    if !same || one.bg != other.bg {
         return false;
     }
     let same = one.fg == other.fg && one.modifier == other.modifier;
@@ -319,7 +367,7 @@ fn looks_same(one: &Cell, other: &Cell) -> bool {
 
 /// Returns true for a blank that shows its background alone.
 fn is_plain_blank(cell: &Cell) -> bool {
-    cell.symbol() == " " && (cell.modifier & ON_BLANKS).is_empty()
+    cell.symbol().as_bytes() == [b' '] && (cell.modifier & ON_BLANKS).is_empty()
 }
 
 /// Returns true for characters that every terminal draws in one column: ASCII, lines, blocks and Braille.

@@ -160,7 +160,7 @@ fn oltp(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
         &parts,
         theme.style(Role::Text),
     );
-    let series = model.history.p99.last(usize::from(spark_width));
+    let series = model.history.p99.drawn(usize::from(spark_width));
     let target = model.config.targets.oltp_p99_ms;
     let limit = format!("≤{}", format::round(target, Unit::Ms));
     let spark = Spark {

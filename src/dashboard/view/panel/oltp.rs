@@ -95,7 +95,7 @@ pub(super) fn draw(
             value: &row.value,
             value_width: 9,
             severity: row.severity,
-            series: &row.series.last(width),
+            series: &row.series.drawn(width),
             top: Some((top, &text)),
             theme,
         };

@@ -14,6 +14,8 @@ const HOLDS_MS: i64 = 11_000;
 const STEPS_S: [i64; 9] = [5, 10, 15, 30, 60, 120, 300, 600, 900];
 /// Columns that a label needs.
 const LABEL: f64 = 11.0;
+/// The part of the width by which the axis moves at a time: in between, only the newest columns are written anew.
+const MOVES: u16 = 12;
 
 /// The time shown, in steps of a column.
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +84,9 @@ impl Axis {
         let step_ms = span_ms as f64 / f64::from(width.max(1));
         let shown_ms = model.now_ms();
         let newest_ms = shown_ms.max(model.history.course.latest().now_ms);
-        // Whole steps: a column keeps its samples while time goes on.
-        let end_ms = (newest_ms as f64 / step_ms).ceil() * step_ms;
+        // Whole steps: a column keeps its samples while time goes on. What is to come has some columns at the right.
+        let move_ms = step_ms * f64::from((width / MOVES).max(1));
+        let end_ms = (newest_ms as f64 / move_ms).ceil() * move_ms;
         let pages = (newest_ms - shown_ms) / span_ms;
         let end_ms = end_ms - (pages * span_ms) as f64;
         Self {

@@ -102,7 +102,7 @@
 -- unit = "count"
 -- help = "Sessions that wait for this one, directly or behind others. ≥ if more than 50 wait: whom the others wait for is not read."
 -- [columns.harm]
--- help = "The order of the list: waiters it blocks count 1000 each, then come its snapshot and its age in seconds; a waiting backend counts half, and so does a parallel worker. A rank, not a measurement."
+-- help = "The order of the list: waiters it blocks count 1000 each, then come its snapshot and its age in seconds; a waiting backend counts half, and so does a parallel worker. Below 1, active backends come first, each group by pid, so that rows keep their places. A rank, not a measurement."
 -- [columns.blocked_by]
 -- title = "blocked by"
 -- help = "Backends it waits behind, from pg_blocking_pids: holders of the lock and those before it in the queue. 0 is a prepared transaction. Read for the 50 longest waits."

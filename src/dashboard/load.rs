@@ -27,7 +27,7 @@ pub struct Load {
     pub waits: [u16; 5],
     /// Rows of Queries.
     pub rows: u16,
-    /// 99th percentile of the point query; NaN if it is not known.
+    /// 99th percentile of the point query, at least twice the target while point queries fail; NaN if it is not known.
     pub p99_ms: f32,
     /// Transactions per second; NaN if they are not known.
     pub tps: f32,

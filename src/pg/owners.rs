@@ -6,6 +6,7 @@
 
 use super::client::{Client, Param, quote_literal};
 use super::error::{Class, PgError};
+use futures_util::future::join3;
 
 const STATEMENT: &str = include_str!("../../queries/needs.sql");
 
@@ -46,7 +47,17 @@ pub(crate) async fn stranger(
 pub(crate) async fn trust_the_shop(client: &Client) -> Result<(), PgError> {
     let schemas = SHOP.map(str::to_owned);
     let sql = STATEMENT.replacen(LISTS[1], "$1::text[]::pg_catalog.name[]", 1);
-    match told(client, &sql, &[Param::Texts(&schemas)]).await? {
+    // The planner expects far more owners than there are, so that the statement is compiled if JIT is on: 80 ms.
+    let (opened, stranger, ended) = join3(
+        client.begin_as("READ ONLY", "SET LOCAL jit = off"),
+        told(client, &sql, &[Param::Texts(&schemas)]),
+        client.commit(),
+    )
+    .await;
+    opened?;
+    let stranger = stranger?;
+    ended?;
+    match stranger {
         Some(why) => Err(PgError::new(Class::Statement, why)),
         None => Ok(()),
     }

@@ -375,6 +375,26 @@ fn a_percentile_that_nobody_measures_any_more_goes() {
     assert_eq!(gauge(&board, "p99"), ("?".into(), Health::Unknown));
 }
 
+/// Where somebody locks what the point query reads, it fails at its lock_timeout and has no latency.
+#[test]
+fn a_point_query_that_fails_is_no_calm_line() {
+    let mut board = Board::live(Config::default());
+    let mut p99_ms = |latencies_ms, failed| {
+        let timed = Event::CanaryTimed {
+            latencies_ms,
+            failed,
+        };
+        let _ = board.event(timed);
+        let _ = board.tick(1_000);
+        let _ = board.answer("activity", trouble());
+        board.model.history.course.loads.last().unwrap().p99_ms
+    };
+    let calm = p99_ms(vec![4.0; 100], 0);
+    assert!((calm - 4.0).abs() < 0.5, "{calm}");
+    let failing = p99_ms(Vec::new(), 5);
+    assert!((failing - 100.0).abs() < 0.5, "twice the target: {failing}");
+}
+
 #[test]
 fn a_gauge_does_not_live_on_old_figures() {
     let mut board = four_views();

@@ -104,15 +104,17 @@ impl Look {
     }
 }
 
-/// Cells of a row that are written with one look: the row, the first column, and the one behind the last.
-type Run = (u16, usize, usize);
+/// Cells of a row that are written with one look: the look's number, the row, the first column, and the one behind the last.
+type Run = (usize, u16, usize, usize);
 
 /// Writes cells, and knows where the terminal's cursor is and how it writes.
 #[derive(Debug, Default)]
 struct Pen {
     out: Vec<u8>,
-    /// What is still to be written, by its look: a move of the cursor takes fewer bytes than a change of colour.
-    runs: Vec<(Look, Vec<Run>)>,
+    /// What is still to be written, and its looks. It is written look by look: a move of the cursor takes fewer bytes than
+    /// a change of colour.
+    runs: Vec<Run>,
+    looks: Vec<Look>,
     /// Row and column of the cursor, where they are known.
     at: Option<(u16, usize)>,
     /// `None` at the beginning of a frame: something else may have written to the terminal.
@@ -155,29 +157,28 @@ impl Pen {
         }
     }
 
-    /// Adds a cell to the runs of its look.
+    /// Adds a cell to the run before it, or begins another.
     fn add(&mut self, y: u16, x: usize, cell: &Cell) {
-        let goes_on = |(look, runs): &(Look, Vec<Run>)| {
-            let follows = runs.last().is_some_and(|run| (run.0, run.2) == (y, x));
-            follows && suits(*look, cell)
-        };
-        let same = |(look, _): &(Look, Vec<Run>)| suits(*look, cell);
-        let known = self.runs.iter().position(goes_on);
-        let known = known.or_else(|| self.runs.iter().position(same));
-        let Some((_, runs)) = known.and_then(|at| self.runs.get_mut(at)) else {
-            self.runs.push((Look::of(cell), vec![(y, x, x + 1)]));
+        if let Some((look, row, _, end)) = self.runs.last_mut()
+            && (*row, *end) == (y, x)
+            && self.looks.get(*look).is_some_and(|look| suits(*look, cell))
+        {
+            *end += 1;
             return;
-        };
-        match runs.last_mut() {
-            Some(run) if (run.0, run.2) == (y, x) => run.2 = x + 1,
-            _ => runs.push((y, x, x + 1)),
         }
+        let known = self.looks.iter().position(|look| suits(*look, cell));
+        let look = known.unwrap_or_else(|| {
+            self.looks.push(Look::of(cell));
+            self.looks.len() - 1
+        });
+        self.runs.push((look, y, x, x + 1));
     }
 
     /// Writes all runs, look by look.
     fn write_runs(&mut self, cells: &[Cell], width: usize) {
         let mut runs = std::mem::take(&mut self.runs);
-        for (y, from, to) in runs.iter().flat_map(|(_, runs)| runs).copied() {
+        runs.sort_unstable();
+        for (_, y, from, to) in runs.drain(..) {
             let start = usize::from(y) * width;
             let row = cells.get(start..start + width).unwrap_or_default();
             self.go(y, from, row);
@@ -186,8 +187,8 @@ impl Pen {
             }
             self.leave_margin(width);
         }
-        runs.clear();
         self.runs = runs;
+        self.looks.clear();
     }
 
     fn whole_row(&mut self, y: u16, next: &[Cell]) {

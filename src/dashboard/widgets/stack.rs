@@ -7,6 +7,7 @@ use crate::dashboard::theme::{Role, Theme};
 use crate::format;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::widgets::Widget;
 
 /// Parts of a column at most.
@@ -67,7 +68,9 @@ impl Widget for Stack<'_> {
         if let Some(limit) = self.limit {
             let row = (limit / per_cell).ceil() as u16;
             let y = plot.bottom().saturating_sub(row.clamp(1, plot.height));
-            rule(plot, y, self.charts, self.theme.style(Role::Warning), buf);
+            let measured = self.columns.iter().rposition(Option::is_some);
+            let style = self.theme.style(Role::Warning);
+            rule(plot, y, measured, (self.charts, style), buf);
         }
         for (x, parts) in (plot.x..plot.right()).zip(self.columns) {
             if let Some(parts) = parts {
@@ -163,16 +166,17 @@ pub(super) fn scale(
     }
 }
 
-/// Draws a dotted line across a plot.
+/// Draws a dotted line across a plot, as far as something was measured: what is to come stays empty.
 pub(super) fn rule(
     plot: Rect,
     y: u16,
-    charts: Charts,
-    style: ratatui::style::Style,
+    measured: Option<usize>,
+    (charts, style): (Charts, Style),
     buf: &mut Buffer,
 ) {
     let symbol = if charts == Charts::Ascii { "-" } else { "┄" };
-    for x in plot.x..plot.right() {
+    let columns = measured.map_or(usize::from(plot.width), |last| last + 1);
+    for x in (plot.x..plot.right()).take(columns) {
         set(buf, x, y, symbol, style);
     }
 }

@@ -50,7 +50,8 @@ impl Widget for Trace<'_> {
             let row = (target / high * f64::from(plot.height)).ceil() as u16;
             let y = plot.bottom().saturating_sub(row.clamp(1, plot.height));
             let style = self.theme.style(Role::ChartCompare);
-            rule(plot, y, self.charts, style, buf);
+            let measured = self.values.iter().rposition(|value| value.is_finite());
+            rule(plot, y, measured, (self.charts, style), buf);
             if y > area.y + 1 && y + 1 < area.bottom() {
                 let text = format::round(target, self.unit);
                 put_right(

@@ -162,26 +162,44 @@ impl Tracks<'_> {
         let inside = (track.to.min(end.saturating_sub(1)) + 1).saturating_sub(track.from + 2);
         // The sentence of a mark may cover its line: it is what matters, not how long it went on.
         let from = mark.map_or(track.to, |_| track.from) + 2;
-        let behind = end.saturating_sub(from + mark.map_or(0, |_| 1));
+        // A blank before the next bar, whose name it could be taken for.
+        let gap = u16::from(mark.is_some() || end < plot.width);
+        let behind = end.saturating_sub(from + gap);
         let before = track.from.saturating_sub(free + 1);
         let needed = mark.map_or(wide.min(NAMED + 3), |_| NAMED * 2);
         let mut put =
             |column: u16, room, style| put(buf, plot.x + column, plot.y, room, track.name, style);
         let outside = behind.max(before);
-        if mark.is_none() && (inside >= wide || (inside >= NAMED + 3 && inside >= outside)) {
-            put(
-                track.from + 1,
-                inside,
-                style.add_modifier(Modifier::REVERSED),
-            );
-        } else if behind >= needed && (behind >= wide || behind >= before) {
-            put(from, behind, style);
-            return (from + wide.min(behind) + 1).max(track.to + 1);
-        } else if before >= needed {
-            let width = wide.min(before);
-            put(track.from - 1 - width, width, style);
+        let joint =
+            if mark.is_none() && (inside >= wide || (inside >= NAMED + 3 && inside >= outside)) {
+                put(
+                    track.from + 1,
+                    inside,
+                    style.add_modifier(Modifier::REVERSED),
+                );
+                return track.to + 1;
+            } else if behind >= needed && (behind >= wide || behind >= before) {
+                put(from, behind, style);
+                from - 1
+            } else if before >= needed {
+                let width = wide.min(before);
+                put(track.from - 1 - width, width, style);
+                track.from - 1
+            } else {
+                return track.to + 1;
+            };
+        // It joins the name and the bar.
+        let symbol = if self.charts == Charts::Ascii {
+            "-"
+        } else {
+            "─"
+        };
+        set(buf, plot.x + joint, plot.y, symbol, style);
+        if joint < track.from {
+            track.to + 1
+        } else {
+            (from + wide.min(behind) + 1).max(track.to + 1)
         }
-        track.to + 1
     }
 }
 
@@ -224,6 +242,46 @@ mod tests {
         assert_eq!(placed(&tracks, 3), (vec![0, 1, 2, 0], false));
     }
 
+    fn drawn(width: u16, mark: Option<&str>, tracks: &[Track<'static>]) -> String {
+        let lane = TrackLane {
+            label: "",
+            mark,
+            tracks: tracks.to_vec(),
+        };
+        let area = Rect::new(0, 0, GUTTER + width, 1);
+        let mut buf = Buffer::empty(area);
+        let theme = Theme::default();
+        Tracks {
+            lanes: &[lane],
+            charts: Charts::Ascii,
+            theme: &theme,
+        }
+        .render(area, &mut buf);
+        let cells = buf.content.iter().skip(usize::from(GUTTER));
+        cells.map(ratatui::buffer::Cell::symbol).collect()
+    }
+
+    #[test]
+    fn a_name_is_joined_to_its_bar_and_keeps_away_from_the_next() {
+        let bar = |from, name| Track {
+            from,
+            to: from + 1,
+            name,
+            role: Role::Chart,
+            part: 0,
+            selected: false,
+        };
+        let bars = [
+            bar(2, "backup of the shop"),
+            bar(20, "report"),
+            bar(37, "sync"),
+        ];
+        assert_eq!(
+            drawn(40, None, &bars),
+            "  ##-backup of the… ##-report   sync-## "
+        );
+    }
+
     #[test]
     fn the_sentence_of_a_mark_at_the_edge_stands_before_it() {
         let mark = |from, name| Track {
@@ -235,37 +293,20 @@ mod tests {
             selected: false,
         };
         let width = 40;
-        let drawn = |tracks: &[Track<'static>]| {
-            let lane = TrackLane {
-                label: "",
-                mark: Some("!"),
-                tracks: tracks.to_vec(),
-            };
-            let area = Rect::new(0, 0, GUTTER + width, 1);
-            let mut buf = Buffer::empty(area);
-            let theme = Theme::default();
-            Tracks {
-                lanes: &[lane],
-                charts: Charts::Ascii,
-                theme: &theme,
-            }
-            .render(area, &mut buf);
-            let cells = buf.content.iter().skip(usize::from(GUTTER));
-            cells.map(ratatui::buffer::Cell::symbol).collect::<String>()
-        };
+        let drawn = |tracks: &[Track<'static>]| drawn(width, Some("!"), tracks);
         let first = mark(2, "waits");
         let last = mark(36, "archiving fails");
-        assert_eq!(drawn(&[first]), format!("{:40}", "  ! waits"));
-        assert_eq!(drawn(&[last]), format!("{:>36}!   ", "archiving fails "));
+        assert_eq!(drawn(&[first]), format!("{:40}", "  !-waits"));
+        assert_eq!(drawn(&[last]), format!("{:>36}!   ", "archiving fails-"));
         assert_eq!(
             drawn(&[first, last]),
-            format!("  ! waits{:>27}!   ", "archiving fails ")
+            format!("  !-waits{:>27}!   ", "archiving fails-")
         );
         // What is there already is not covered.
         let long = mark(2, "a long sentence that needs room");
         assert_eq!(
             drawn(&[long, last]),
-            format!("{:36}!   ", "  ! a long sentence that needs room")
+            format!("{:36}!   ", "  !-a long sentence that needs room")
         );
     }
 }

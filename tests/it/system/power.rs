@@ -446,6 +446,29 @@ fn a_record_that_somebody_else_put_there_is_not_read() {
     });
 }
 
+/// With JIT, the statement would be compiled in each session before it is used: 80 ms.
+#[test]
+fn owners_are_looked_up_without_jit() {
+    let server = Server::of_major(15);
+    block_on(async {
+        let database = server.database("owners").await;
+        shop_of(&database).await;
+        let client = database.connect().await;
+        let logged = format!("ALTER DATABASE {} SET log_statement = 'all'", database.name);
+        client.batch(&logged).await.unwrap();
+        refresh::connect(&database.target()).await.unwrap();
+        let log = std::fs::read(server.socket_dir().join("postgres.log")).unwrap();
+        let log = String::from_utf8_lossy(&log).into_owned();
+        let looked = log.rfind("schemas AS MATERIALIZED").unwrap();
+        let before = log.get(..looked).unwrap();
+        let off = before.rfind("SET LOCAL jit = off").unwrap();
+        assert!(
+            !before.get(off..).unwrap().contains("COMMIT"),
+            "it has ended"
+        );
+    });
+}
+
 #[test]
 fn who_installs_without_being_superuser_owns_what_it_installs() {
     let server = Server::of_major(15);

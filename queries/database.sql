@@ -46,7 +46,7 @@
 -- [columns.xact_commit]
 -- title = "commits"
 -- unit = "count"
--- help = "Transactions committed, read-only ones and this program's included."
+-- help = "Transactions committed, read-only ones and this program's included. Each parallel worker that starts counts as two."
 -- [columns.xact_rollback]
 -- title = "rollbacks"
 -- unit = "count"

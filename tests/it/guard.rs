@@ -312,7 +312,7 @@ fn real_sessions_are_hit_by_their_rules_and_no_others() {
                 break trace;
             }
             assert!(patience.lasts(), "{trace}");
-            tokio::task::yield_now().await;
+            crate::it::server::pause().await;
         };
         for (rule, pid) in [
             ("old work", sessions.pids[0]),

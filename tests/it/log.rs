@@ -68,7 +68,7 @@ fn until_logged(log: &Path, words: &[&str]) {
             return;
         }
         assert!(patience.lasts(), "no line with {words:?}:\n{text}");
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
 

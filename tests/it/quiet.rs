@@ -135,7 +135,7 @@ fn on_major(major: u16) {
         }
         let patience = Patience::begin();
         while patience.seconds() < 3 && patience.lasts() {
-            tokio::task::yield_now().await;
+            crate::it::server::pause().await;
         }
         terminal.keys("q");
         terminal.until("the prompt", |screen| screen.contains("exit=0"));

@@ -285,8 +285,14 @@ pub async fn pid(client: &Client) -> i64 {
     table.first("pid").int().unwrap()
 }
 
-/// Maximum time for a condition on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time for a condition on a busy machine. A file system may need a minute to make the files of some databases after
+/// thousands of files have been removed, as those of a hundred servers: ext4 does not use their inodes again at once.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Time between two looks at a condition: what has to come about needs the processors.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+}
 
 /// A limited wait.
 pub struct Patience(Instant);
@@ -327,7 +333,7 @@ pub async fn until(
             return table;
         }
         assert!(patience.lasts(), "{what}: still {table:?}");
-        tokio::task::yield_now().await;
+        pause().await;
     }
 }
 

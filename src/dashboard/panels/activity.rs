@@ -61,7 +61,10 @@ pub fn derive<S: BuildHasher>(
         let blocks = graph.behind(row).len() as i64;
         let held_s = backend.pid().and_then(|pid| held.get(&pid));
         let harm = harm(backend, class, (blocks, oldest_xids), held_s.copied());
-        ranks.push((rank(harm, backend), backend.pid()));
+        let (pid, leader) = (backend.pid(), backend.leader_pid());
+        // A leader comes before its workers.
+        let place = (leader.or(pid), leader.is_some(), pid);
+        ranks.push((rank(harm, backend), place));
         let wait = wait_text(backend);
         table.put(row, added.class, class.name().into());
         table.put(row, added.wait, wait);
@@ -75,7 +78,7 @@ pub fn derive<S: BuildHasher>(
     }
     let rows = std::mem::take(&mut table.rows);
     let mut rows: Vec<_> = ranks.into_iter().zip(rows).collect();
-    rows.sort_by(|((a, pid), _), ((b, other), _)| b.total_cmp(a).then_with(|| pid.cmp(other)));
+    rows.sort_by(|((a, place), _), ((b, other), _)| b.total_cmp(a).then_with(|| place.cmp(other)));
     table.rows = rows.into_iter().map(|(_, row)| row).collect();
     busy_before_idle(&mut table);
     table
@@ -292,13 +295,15 @@ mod tests {
 
     #[test]
     fn a_parallel_worker_comes_behind_its_leader() {
-        let mut table = sessions(&[
-            (1, "reports", "active", 41.0, 900, ""),
-            (2, "reports", "active", 40.0, 900, ""),
-        ]);
-        table.ensure_column("leader_pid");
-        table.set(0, "leader_pid", Value::Int(2));
-        assert_eq!(order(table), [2, 1]);
+        for (worker_s, leader_s) in [(41.0, 40.0), (0.2, 0.1)] {
+            let mut table = sessions(&[
+                (1, "reports", "active", worker_s, 900, ""),
+                (2, "reports", "active", leader_s, 900, ""),
+            ]);
+            table.ensure_column("leader_pid");
+            table.set(0, "leader_pid", Value::Int(2));
+            assert_eq!(order(table), [2, 1], "{worker_s}");
+        }
     }
 
     #[test]

@@ -170,7 +170,7 @@ async fn once(harm: Harm) -> (String, u64) {
     while child.try_wait().unwrap().is_none() {
         most = most.max(peak(child.id()).unwrap_or_default());
         assert!(patience.lasts(), "{harm:?}: it does not end");
-        tokio::task::yield_now().await;
+        crate::it::server::pause().await;
     }
     server.abort();
     let mut said = String::new();

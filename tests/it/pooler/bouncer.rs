@@ -75,7 +75,7 @@ impl Bouncer {
                 "no PgBouncer: run apt-get install pgbouncer\n{}",
                 std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
             );
-            tokio::task::yield_now().await;
+            crate::it::server::pause().await;
         }
     }
 

@@ -130,7 +130,7 @@ impl Situations {
             .await
             .unwrap();
         while !self.waiting.iter().all(JoinHandle::is_finished) {
-            tokio::task::yield_now().await;
+            crate::it::server::pause().await;
         }
     }
 }

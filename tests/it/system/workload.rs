@@ -96,7 +96,7 @@ async fn until_more(client: &Client, load: &mut Child, sql: &str, more: i64) {
             let sessions = super::ask(client, SESSIONS).await;
             panic!("{sql}: still {n}; the load runs, with the sessions {sessions:?}");
         }
-        tokio::task::yield_now().await;
+        crate::it::server::pause().await;
     }
 }
 

@@ -5,6 +5,7 @@ use crate::it::server::Patience;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 pub struct Terminal {
     folder: tempfile::TempDir,
@@ -142,6 +143,7 @@ impl Terminal {
                 return screen;
             }
             assert!(patience.lasts(), "{what} did not come:\n{screen}");
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -160,6 +162,7 @@ impl Terminal {
                 return text.lines().skip(1).collect();
             }
             assert!(patience.lasts(), "no shell:\n{}", self.screen());
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }

@@ -90,8 +90,13 @@ fn scripts_pause_and_resume_and_the_audit_file_keeps_it() {
         let (database, client) = streaming_shop().await;
         let state = tempfile::tempdir().unwrap();
         let kafka = Kafka::start();
-        let running = relay(&database, relay_plan(&kafka));
-        running.tells(|event| *event == Event::Leading).await;
+        let _running = relay(&database, relay_plan(&kafka));
+        // It leads a moment before it says so where the command looks.
+        let leads = "SELECT count(*) AS n FROM htap.stream_state WHERE component = 'relay' AND state <> 'waiting'";
+        until(&client, "the relay reports", leads, &[], |table| {
+            table.first("n").int() == Some(1)
+        })
+        .await;
         let run = async |user, args: &[&str]| run(&database, user, args, state.path()).await;
         let paused = run("htap_refresh", &["pause"]).await;
         let resumed = run("htap_refresh", &["resume", "--format", "json"]).await;

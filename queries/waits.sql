@@ -11,7 +11,7 @@
 -- about = """
 -- What working sessions wait for, OLTP and OLAP apart: sampled every interval, over the last minute. "on CPU" is a
 -- session that waits for nothing: it computes, or wants to. The bars are the seconds of the minute, the newest at
--- the right, one session a step; they move by five seconds at a time. A point is a second without a sample, because
+-- the right, one session a step; they scroll five seconds at a time. A point is a second without a sample, because
 -- the server was silent or the sample was missed: no wait was seen then, which does not mean there was none.
 -- Cost: one pass over pg_stat_activity, 0.2 ms with 20 sessions, 3 ms with 1,000.
 -- Blind spot: a sample a second sees long waits and often repeated ones; a wait of a millisecond only by chance.

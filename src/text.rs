@@ -46,7 +46,7 @@ impl Clean {
         let mut out = String::with_capacity(text.len());
         let mut marks = 0;
         for c in text.chars() {
-            // Files of /proc, statements of several lines, our own bars: no tables of Unicode for them.
+            // Files of /proc, statements of several lines and our own bars need no tables of Unicode.
             let simple = match c {
                 ' '..='~' | '\u{2500}'..='\u{259f}' => c,
                 '\t' | '\n' | '\r' => ' ',

@@ -104,10 +104,7 @@ impl Session {
             return Ok(client);
         }
         let limit = self.options.timeout.unwrap_or(Duration::ZERO);
-        // To compile the statement that reads the owners takes 80 ms, and to run it 3 ms.
-        let settings = Settings::of_analysis(limit, "64MB")
-            .with("lock_timeout", "10s")
-            .with("jit", "off");
+        let settings = Settings::of_analysis(limit, "64MB").with("lock_timeout", "10s");
         let client = Client::open(&self.target, &settings).await;
         let client = client.map_err(ColumnarError::server("connect"))?;
         if self.proven && !client.proved_password() {

@@ -76,9 +76,7 @@ impl Sync {
         options: Options,
         mut say: impl FnMut(&str),
     ) -> Result<(Self, Vec<String>), ColumnarError> {
-        let settings = Settings::of_work(LOCK_TIMEOUT)
-            .with("work_mem", "64MB")
-            .with("jit", "off");
+        let settings = Settings::of_work(LOCK_TIMEOUT).with("work_mem", "64MB");
         let client = Client::open(target, &settings).await;
         let client = client.map_err(ColumnarError::server("connect"))?;
         client

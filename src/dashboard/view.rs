@@ -305,7 +305,7 @@ fn cause(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let words = words.into_iter().take(if second { 2 } else { 1 });
     let whole = words.filter(|word| !word.is_empty()).collect::<Vec<_>>();
     let whole = whole.join("   ");
-    // The sentence comes first: a cure that is no key, and would cut it, gives way to the key that opens it.
+    // The sentence comes first: a long cure that would cut it is replaced by the key that shows it.
     let cure = if text::width(sentence) <= room(&whole) || text::width(cure) <= width / 5 {
         whole
     } else {

@@ -119,7 +119,7 @@ screens! {
     servers_80x24: states::several(3), 80 x 24, Whole;
 }
 
-/// A cure that is more than a key gives way before the sentence, which names who it is, is cut.
+/// The sentence names the culprit: a long cure gives way before the sentence is cut.
 #[test]
 fn no_sentence_is_cut_for_its_cure() {
     let sentence = "36 clients wait up to 1.3s for pool shop/app: its size of 4 is too small";

@@ -285,8 +285,8 @@ pub async fn pid(client: &Client) -> i64 {
     table.first("pid").int().unwrap()
 }
 
-/// Maximum time for a condition on a busy machine. A file system may need a minute to make the files of some databases after
-/// thousands of files have been removed, as those of a hundred servers: ext4 does not use their inodes again at once.
+/// Maximum time for a condition on a busy machine. After thousands of files have been removed, as those of a hundred servers,
+/// it may take a minute to make those of a few databases: ext4 does not reuse inodes at once.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Time between two looks at a condition: what has to come about needs the processors.

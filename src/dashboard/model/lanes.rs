@@ -45,7 +45,7 @@ impl Model {
         let figure = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
         let is_olap = |gauge: &&Gauge| gauge.label == "olap";
         let slowest = self.gauges.iter().find(is_olap);
-        // A point query that failed waited for longer than its limits allow: without it, the line would stay calm.
+        // A point query that fails has no latency, so the line would stay calm without this.
         let failing = (oltp.failed > 0).then_some(self.config.targets.oltp_p99_ms * 2.0);
         let load = Load {
             p99_ms: figure(oltp.p99_ms).max(figure(failing)),

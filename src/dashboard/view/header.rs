@@ -10,14 +10,21 @@ use crate::pg::Protection;
 use crate::text;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 /// Maximum width of the target's name, in columns.
 const TARGET: usize = 40;
 
+/// The style of column heads, without the line that monochrome themes draw below those: here it would be below blanks, too.
+fn plain(theme: &Theme) -> Style {
+    theme
+        .style(Role::Header)
+        .remove_modifier(Modifier::UNDERLINED)
+}
+
 pub(super) fn draw(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
-    let plain = theme.style(Role::Header);
+    let plain = plain(theme);
     let muted = theme.style(Role::Muted);
     let (word, role) = state_word(model);
     let offset = model.start.utc_offset_s;
@@ -97,7 +104,7 @@ fn server(model: &Model, theme: &Theme) -> Vec<(String, Style)> {
     let facts = Rows::<read::Fact>::of(facts).first();
     let version = facts.server_version().shown();
     let version = version.split(' ').next().unwrap_or_default();
-    let mut parts = vec![(format!("  PostgreSQL {version}"), theme.style(Role::Header))];
+    let mut parts = vec![(format!("  PostgreSQL {version}"), plain(theme))];
     let counters = Rows::of(model.rows(Panel::Database)).first();
     if facts.in_recovery() == Some(true) {
         let lag = counters.replay_lag_s();

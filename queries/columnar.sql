@@ -3,7 +3,7 @@
 -- interval = "5s"
 -- order = 185
 -- letter = "u"
--- needs = ["htap.column_store", "htap.column_file", "htap.column_dirty", "htap.column_sync", "htap.column_damage", "htap.column_use"]
+-- needs = ["htap.column_store", "htap.column_relation", "htap.column_file", "htap.column_dirty", "htap.column_sync", "htap.column_damage", "htap.column_use"]
 -- remedy = "htap-top init"
 -- key = ["part"]
 -- rates = ["queries", "bytes_read", "rows_read"]
@@ -11,8 +11,8 @@
 -- compact = ["part", "state", "since_s", "files", "rows", "bytes", "ratio", "closed_epoch", "dirty_hours", "last_s", "took_ms", "pid", "queries", "bytes_read", "damaged", "error"]
 -- empty = "no column store: htap-top columnar sync makes one (htap-top help columnar)"
 -- about = """
--- The column store of mart.fact_sales: the store as a whole, then its files by the time they hold (months, days, hours). Hours
--- that have changed since their file was written are read from the rows until the next sync. Written by `htap-top columnar sync`
+-- The column store: the store as a whole, then each table that it holds. Hours that have changed since their file was written
+-- are read from the rows until the next sync. Written by `htap-top columnar sync`
 -- into htap.column_file and htap.column_sync, by queries into htap.column_use.
 --
 -- Cost: 3.5 ms on a busy machine; asked every 10 s if there is no column store.
@@ -21,9 +21,9 @@
 -- """
 --
 -- [columns.part]
--- help = "store: all of it. months, days, hours: files that hold more than a day, up to a day, one hour."
+-- help = "store: all of it. The others: a table that it holds."
 -- [columns.state]
--- help = "idle: a sync runs, and nothing is due. writing: it writes files. failed: the last round of a sync ended with an error. no sync: none runs. not logged: a trigger that logs changes is missing or disabled, or the database was restored from a dump; queries are refused until the next sync, which writes everything anew. On a standby only failed and not logged are told."
+-- help = "idle: a sync runs, and nothing is due. writing: it writes files. failed: the last round of a sync ended with an error. no sync: none runs. not logged: a trigger that logs changes is missing or disabled, partitions of shop.orders were attached or detached by hand, or the database was restored from a dump; queries of the table are refused until the next sync, which writes its files anew. On a standby only failed and not logged are told."
 -- [columns.since_s]
 -- title = "for"
 -- unit = "seconds"
@@ -41,10 +41,10 @@
 -- title = "table"
 -- hidden = true
 -- unit = "bytes"
--- help = "mart.fact_sales with its indexes; unknown while somebody holds or awaits ACCESS EXCLUSIVE on it, because reading it would wait."
+-- help = "The tables with their indexes; unknown while somebody holds or awaits ACCESS EXCLUSIVE on one of them, because reading it would wait."
 -- [columns.ratio]
 -- title = "smaller"
--- help = "How many times smaller a row is in files than in mart.fact_sales with its indexes, by the number of its rows as of the last ANALYZE or VACUUM."
+-- help = "How many times smaller a row is in files than in its table with indexes, by the number of its rows as of the last ANALYZE or VACUUM."
 -- [columns.from_epoch]
 -- title = "from"
 -- hidden = true
@@ -53,7 +53,7 @@
 -- [columns.closed_epoch]
 -- title = "up to"
 -- unit = "time"
--- help = "Where the last file ends. Later rows are read from mart.fact_sales."
+-- help = "Where the last file ends. Later rows are read from the table. Orders get files a day later, when most are completed."
 -- [columns.dirty_hours]
 -- title = "changed"
 -- unit = "count"
@@ -61,7 +61,10 @@
 -- [columns.all_dirty]
 -- hidden = true
 -- unit = "flag"
--- help = "The table was truncated: no file counts until the next sync."
+-- help = "A table was truncated: no file of it counts until the next sync."
+-- [columns.unlogged]
+-- hidden = true
+-- help = "Tables whose changes are not logged: triggers are missing or disabled, or partitions were attached or detached by hand."
 -- [columns.log_bytes]
 -- title = "log"
 -- hidden = true
@@ -110,7 +113,7 @@
 -- title = "rows read"
 -- hidden = true
 -- unit = "per_second"
--- help = "Rows per second that they read from mart.fact_sales."
+-- help = "Rows per second that they read from PostgreSQL."
 -- [columns.damaged]
 -- unit = "count"
 -- danger = 0.0
@@ -159,32 +162,53 @@ WITH locks AS MATERIALIZED (
     SELECT pg_catalog.min(l.pid) AS pid
     FROM locks AS l, LATERAL pg_catalog.pg_stat_get_activity(l.pid) AS a
     WHERE l.locktype = 'advisory' AND pg_catalog.has_table_privilege(a.usesysid, 'htap.column_file', 'INSERT')
-), sales AS MATERIALIZED (
-    SELECT nullif(c.reltuples, -1) AS rows,
-           CASE WHEN NOT EXISTS (SELECT FROM locks AS l WHERE l.relation IN (c.oid, c.reltoastrelid)
-                                 OR l.relation IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid))
-                THEN pg_catalog.pg_total_relation_size(c.oid) END AS bytes,
+), relations AS MATERIALIZED (
+    SELECT n.place, n.name, h.parts, h.tuples, h.bytes,
            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS t
-            WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgfoid = pg_catalog.to_regprocedure('htap.log_columns()')
-              AND t.tgname IN ('log_columns_insert', 'log_columns_update', 'log_columns_delete', 'log_columns_truncate')) = 4 AS logged
-    FROM pg_catalog.pg_class AS c
-    WHERE c.oid = pg_catalog.to_regclass('mart.fact_sales')
-), kinds AS MATERIALIZED (
-    SELECT f.place, pg_catalog.count(*) AS files, pg_catalog.sum(f.rows) AS rows, pg_catalog.sum(f.bytes) AS bytes,
+            WHERE t.tgrelid = ANY (h.parts || n.watched) AND t.tgenabled = 'A'
+              AND t.tgfoid IN (pg_catalog.to_regprocedure('htap.log_columns()'), pg_catalog.to_regprocedure('htap.log_column_days()'),
+                               pg_catalog.to_regprocedure('htap.log_column_order()'), pg_catalog.to_regprocedure('htap.log_column_orders_gone()'))
+              AND t.tgname IN ('log_columns', 'log_columns_insert', 'log_columns_update', 'log_columns_delete', 'log_columns_truncate'))
+           = CASE n.name WHEN 'mart.orders' THEN 2 * (1 + pg_catalog.cardinality(h.parts)) ELSE 4 END
+           AND h.parts = r.partitions AS logged
+    FROM (VALUES (1, 'mart.fact_sales', pg_catalog.to_regclass('mart.fact_sales')::pg_catalog.oid),
+                 (2, 'mart.user_day', pg_catalog.to_regclass('mart.user_day')::pg_catalog.oid),
+                 (3, 'mart.orders', pg_catalog.to_regclass('shop.orders')::pg_catalog.oid)) AS n (place, name, watched)
+    JOIN htap.column_relation AS r ON r.relation = n.name
+    CROSS JOIN LATERAL (
+        SELECT coalesce(pg_catalog.array_agg(c.oid ORDER BY c.oid) FILTER (WHERE c.oid <> n.watched), '{}') AS parts,
+               pg_catalog.sum(nullif(c.reltuples, -1)) AS tuples,
+               CASE WHEN NOT pg_catalog.bool_or(EXISTS (
+                        SELECT FROM locks AS l WHERE l.relation IN (c.oid, c.reltoastrelid)
+                            OR l.relation IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid)))
+                    THEN pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid)) END AS bytes
+        FROM pg_catalog.pg_class AS c
+        WHERE c.oid = n.watched OR c.oid IN (SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = n.watched)
+    ) AS h
+), files AS MATERIALIZED (
+    SELECT f.relation, pg_catalog.count(*) AS files, pg_catalog.sum(f.rows) AS rows, pg_catalog.sum(f.bytes) AS bytes,
            pg_catalog.min(f.from_hour) AS from_hour, pg_catalog.max(f.to_hour) AS to_hour
-    FROM (SELECT CASE WHEN x.to_hour - x.from_hour <= '1 hour'::pg_catalog.interval THEN 3
-                      WHEN x.to_hour - x.from_hour <= '24 hours'::pg_catalog.interval THEN 2 ELSE 1 END AS place,
-                 x.rows, x.bytes, x.from_hour, x.to_hour
-          FROM htap.column_file AS x) AS f
-    GROUP BY f.place
-), held AS MATERIALIZED (
-    SELECT coalesce(pg_catalog.sum(k.files), 0) AS files, coalesce(pg_catalog.sum(k.rows), 0) AS rows,
-           coalesce(pg_catalog.sum(k.bytes), 0) AS bytes, pg_catalog.min(k.from_hour) AS from_hour, pg_catalog.max(k.to_hour) AS to_hour
-    FROM kinds AS k
+    FROM htap.column_file AS f GROUP BY f.relation
 ), changed AS MATERIALIZED (
-    SELECT pg_catalog.count(DISTINCT d.hour) FILTER (WHERE d.hour < h.to_hour) AS hours,
+    SELECT d.relation, pg_catalog.count(DISTINCT d.hour) FILTER (WHERE d.hour < f.to_hour) AS hours,
            coalesce(pg_catalog.bool_or(d.hour IS NULL), false) AS everything
-    FROM (SELECT x.hour FROM htap.column_dirty AS x LIMIT 10000) AS d, held AS h
+    FROM (SELECT x.relation, x.hour FROM htap.column_dirty AS x LIMIT 10000) AS d LEFT JOIN files AS f ON f.relation = d.relation
+    GROUP BY d.relation
+), tables AS MATERIALIZED (
+    SELECT r.place, r.name, r.logged, coalesce(f.files, 0) AS files, coalesce(f.rows, 0) AS rows, coalesce(f.bytes, 0) AS bytes,
+           r.bytes AS heap_bytes, r.bytes / nullif(r.tuples, 0) * f.rows AS same_rows_bytes, f.from_hour, f.to_hour,
+           coalesce(c.hours, 0) AS dirty_hours, coalesce(c.everything, false) AS everything
+    FROM relations AS r LEFT JOIN files AS f ON f.relation = r.name LEFT JOIN changed AS c ON c.relation = r.name
+), held AS MATERIALIZED (
+    SELECT coalesce(pg_catalog.bool_and(t.logged), false) AS logged,
+           pg_catalog.string_agg(t.name, ', ' ORDER BY t.place) FILTER (WHERE NOT t.logged) AS unlogged,
+           coalesce(pg_catalog.sum(t.files), 0) AS files,
+           coalesce(pg_catalog.sum(t.rows), 0) AS rows, coalesce(pg_catalog.sum(t.bytes), 0) AS bytes,
+           CASE WHEN pg_catalog.count(*) = pg_catalog.count(t.heap_bytes) THEN pg_catalog.sum(t.heap_bytes) END AS heap_bytes,
+           pg_catalog.sum(t.same_rows_bytes) / nullif(pg_catalog.sum(t.bytes) FILTER (WHERE t.same_rows_bytes IS NOT NULL), 0) AS ratio,
+           pg_catalog.min(t.from_hour) AS from_hour, pg_catalog.max(t.to_hour) AS to_hour,
+           coalesce(pg_catalog.sum(t.dirty_hours), 0) AS dirty_hours, coalesce(pg_catalog.bool_or(t.everything), false) AS everything
+    FROM tables AS t
 ), damage AS MATERIALIZED (
     SELECT pg_catalog.count(*) AS files,
            (SELECT ('file '::pg_catalog.text || x.file_id::pg_catalog.text || ' '::pg_catalog.text) || x.why FROM htap.column_damage AS x
@@ -200,7 +224,7 @@ WITH locks AS MATERIALIZED (
     FROM htap.column_sync AS y
     LIMIT 1
 ), store AS MATERIALIZED (
-    SELECT CASE WHEN NOT coalesce(l.logged, false) OR w.log_oid <> 'htap.column_dirty'::pg_catalog.regclass::pg_catalog.oid THEN 'not logged'
+    SELECT CASE WHEN NOT l.logged OR w.log_oid <> 'htap.column_dirty'::pg_catalog.regclass::pg_catalog.oid THEN 'not logged'
                 WHEN y.error IS NOT NULL THEN 'failed'
                 WHEN b.standby THEN NULL
                 WHEN s.pid IS NULL THEN 'no sync'
@@ -210,7 +234,7 @@ WITH locks AS MATERIALIZED (
     FROM (SELECT x.folder, x.log_oid FROM htap.column_store AS x LIMIT 1) AS w
     CROSS JOIN syncing AS s
     CROSS JOIN (SELECT pg_catalog.pg_is_in_recovery() AS standby OFFSET 0) AS b
-    LEFT JOIN sales AS l ON true
+    CROSS JOIN held AS l
     LEFT JOIN sync AS y ON true
 )
 SELECT t.part,
@@ -220,12 +244,12 @@ SELECT t.part,
        t.rows::pg_catalog.int8 AS rows,
        t.bytes::pg_catalog.int8 AS bytes,
        t.heap_bytes::pg_catalog.int8 AS heap_bytes,
-       pg_catalog.round((l.bytes / nullif(l.rows, 0) / nullif(t.bytes / nullif(t.rows, 0), 0))::pg_catalog.numeric, 1)::pg_catalog.float8
-           AS ratio,
+       pg_catalog.round(t.ratio::pg_catalog.numeric, 1)::pg_catalog.float8 AS ratio,
        extract(epoch FROM t.from_hour)::pg_catalog.float8 AS from_epoch,
        extract(epoch FROM t.to_hour)::pg_catalog.float8 AS closed_epoch,
        t.dirty_hours::pg_catalog.int8 AS dirty_hours,
        t.all_dirty,
+       t.unlogged::pg_catalog.text AS unlogged,
        t.log_bytes::pg_catalog.int8 AS log_bytes,
        t.last_s::pg_catalog.float8 AS last_s,
        t.took_ms::pg_catalog.float8 AS took_ms,
@@ -249,20 +273,21 @@ SELECT t.part,
 FROM (
     SELECT 0 AS place, 'store' AS part, w.state,
            CASE w.state WHEN 'failed' THEN y.failed_s WHEN 'writing' THEN y.writing_s WHEN 'no sync' THEN y.last_s END AS since_s,
-           h.files, h.rows, h.bytes, l.bytes AS heap_bytes, h.from_hour, h.to_hour, c.hours AS dirty_hours, c.everything AS all_dirty,
+           h.files, h.rows, h.bytes, h.heap_bytes, h.ratio, h.from_hour, h.to_hour, h.dirty_hours, h.everything AS all_dirty,
+           coalesce(h.unlogged, 'all tables') AS unlogged,
            CASE WHEN NOT EXISTS (SELECT FROM locks AS k WHERE k.relation = 'htap.column_dirty'::pg_catalog.regclass)
                 THEN pg_catalog.pg_relation_size('htap.column_dirty'::pg_catalog.regclass) END AS log_bytes,
            y.last_s, y.took_ms, y.wrote_s, y.wrote_files, y.wrote_rows, y.wrote_bytes, w.pid,
            u.queries, u.bytes_read, u.rows_read, d.files AS damaged, d.first AS damage, y.error, w.folder, y.free_bytes, y.disk_bytes,
            y.fresh_s, w.standby
-    FROM store AS w CROSS JOIN held AS h CROSS JOIN changed AS c CROSS JOIN damage AS d
-    LEFT JOIN sales AS l ON true
+    FROM store AS w CROSS JOIN held AS h CROSS JOIN damage AS d
     LEFT JOIN sync AS y ON true
     LEFT JOIN (SELECT x.queries, x.bytes_read, x.rows_read FROM htap.column_use AS x LIMIT 1) AS u ON true
     UNION ALL
-    SELECT k.place, (ARRAY['months', 'days', 'hours'])[k.place], NULL, NULL, k.files, k.rows, k.bytes, NULL, k.from_hour, k.to_hour,
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-    FROM kinds AS k
+    SELECT k.place, pg_catalog.substr(k.name, 6), CASE WHEN NOT k.logged THEN 'not logged' END, NULL, k.files, k.rows, k.bytes, k.heap_bytes,
+           k.same_rows_bytes / nullif(k.bytes, 0), k.from_hour, k.to_hour, k.dirty_hours, k.everything, NULL,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM tables AS k
     WHERE EXISTS (SELECT FROM store)
-) AS t LEFT JOIN sales AS l ON true
+) AS t
 ORDER BY t.place

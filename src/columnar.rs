@@ -1,12 +1,12 @@
-//! The column store: closed hours of `mart.fact_sales` as Parquet files, and one SQL over them and the rows of all other
-//! hours. Cargo's feature `columnar`; [docs/columnar.md](../docs/columnar.md).
+//! The column store: closed hours of `mart.fact_sales`, `mart.user_day` and `mart.orders` as Parquet files, and one SQL over
+//! them and the rows of all other hours. Cargo's feature `columnar`; [docs/columnar.md](../docs/columnar.md).
 //!
 //! - `queries/system/09_columnar.sql`: the manifest, the log of changes, and what holds of them always.
 //! - [`sync`] writes files: which ones says `hours`, how `file`, from `rows`, to a `folder`; `manifest` reads what the server knows of them.
 //! - `report` writes what syncs and queries do to the server, for the panel Columnar.
 //! - [`Columnar`] answers a SELECT with the `engine` DataFusion, in a `session` with the server. `rewrite`, with `averages`,
 //!   `percentiles`, the `functions` and the time `zone`, makes a plan compute as PostgreSQL does; `check` refuses all that is not
-//!   known to do so. `scan` is the table: `reader` reads files, `pushed` are the conditions that select files and rows. `answer`
+//!   known to do so. `scan` is a `table`: `reader` reads files, `pushed` are the conditions that select files and rows. `answer`
 //!   writes values as PostgreSQL does, under the `names` that it gives; [`query`] writes whole answers.
 //! - `routed` answers what the [router](crate::router) sends here.
 //! - [`mod@serve`] answers clients of PostgreSQL's protocol.

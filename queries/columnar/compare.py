@@ -26,9 +26,10 @@ END = "-- end of an answer --"
 FILES = """
 SELECT s.store_id, s.folder, f.file_id, extract(epoch FROM f.from_hour)::bigint AS from_hour,
        extract(epoch FROM f.to_hour)::bigint AS to_hour, encode(f.sha256, 'hex') AS sha256
-FROM htap.column_store AS s CROSS JOIN htap.column_file AS f ORDER BY f.file_id
+FROM htap.column_store AS s CROSS JOIN htap.column_file AS f WHERE f.relation = 'mart.fact_sales' ORDER BY f.file_id
 """
-CHANGED = "SELECT DISTINCT extract(epoch FROM d.hour)::bigint AS hour FROM htap.column_dirty AS d WHERE d.hour IS NULL OR isfinite(d.hour)"
+CHANGED = "SELECT DISTINCT extract(epoch FROM d.hour)::bigint AS hour FROM htap.column_dirty AS d \
+WHERE d.relation = 'mart.fact_sales' AND (d.hour IS NULL OR isfinite(d.hour))"
 
 
 def fail(why):

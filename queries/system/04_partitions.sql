@@ -146,6 +146,10 @@ BEGIN
     IF to_regprocedure('htap.write_log_line()') IS NOT NULL THEN
         PERFORM htap.write_log_line();
     END IF;
+    -- Nor that of the column store (09_columnar.sql).
+    IF to_regprocedure('htap.log_column_months(timestamptz, timestamptz)') IS NOT NULL THEN
+        PERFORM htap.log_column_months();
+    END IF;
     RETURN true;
 END
 $$;
@@ -256,6 +260,7 @@ BEGIN
     FOR entry IN SELECT name FROM htap.partitioned ORDER BY position DESC LOOP
         EXECUTE format('ALTER TABLE shop.%I DETACH PARTITION shop.%I', entry, entry || month.suffix);
     END LOOP;
+    PERFORM htap.log_column_months(month.since, month.until);
     RETURN orders;
 END
 $$;
@@ -288,6 +293,7 @@ BEGIN
         EXECUTE format('ALTER TABLE shop.%I ATTACH PARTITION shop.%I %s', entry, entry || month.suffix, month.bounds);
         EXECUTE format('ALTER TABLE shop.%I DROP CONSTRAINT htap_bounds', entry || month.suffix);
     END LOOP;
+    PERFORM htap.log_column_months(month.since, month.until);
     RETURN orders;
 END
 $$;

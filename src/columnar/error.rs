@@ -56,7 +56,7 @@ impl ColumnarError {
 impl From<PgError> for ColumnarError {
     fn from(source: PgError) -> Self {
         Self::Server {
-            what: "read mart.fact_sales",
+            what: "read rows from PostgreSQL",
             source,
         }
     }

@@ -2,9 +2,9 @@
 
 use super::error::ColumnarError;
 use super::hours::hour_of;
-use super::table::{SCHEMA, TIME};
-use datafusion::arrow::array::{AsArray, PrimitiveArray, RecordBatch};
-use datafusion::arrow::datatypes::TimestampMicrosecondType;
+use super::table::Table;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 use openssl::sha::Sha256;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -15,7 +15,6 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Rows of a row group. A day of a busy shop has several of them, so that a query of an hour reads a part of a file; a smaller
 /// group would compress less and make the footer longer than what a query saves by it.
@@ -26,6 +25,8 @@ const PAGE_ROWS: usize = 8_192;
 /// Writes a Parquet file: sorted rows come in batches.
 pub(super) struct Writer {
     inner: ArrowWriter<File>,
+    /// The table whose rows they are.
+    table: &'static Table,
     /// The hours whose rows it may hold; `None`: any.
     hours: Option<Range<i64>>,
     /// Rows of each hour.
@@ -41,16 +42,20 @@ fn broken(error: ParquetError) -> std::io::Error {
 
 impl Writer {
     /// Begins a file of these hours.
-    pub(super) fn new(file: File, hours: Range<i64>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        file: File,
+        table: &'static Table,
+        hours: Range<i64>,
+    ) -> std::io::Result<Self> {
         let count = usize::try_from(hours.end - hours.start).unwrap_or_default();
-        let mut writer = Self::of_any_hours(file)?;
+        let mut writer = Self::of_any_hours(file, table)?;
         writer.hours = Some(hours);
         writer.hour_rows = vec![0; count];
         Ok(writer)
     }
 
     /// Begins a file of any rows.
-    pub(super) fn of_any_hours(file: File) -> std::io::Result<Self> {
+    pub(super) fn of_any_hours(file: File, table: &'static Table) -> std::io::Result<Self> {
         let level = ZstdLevel::try_new(1).map_err(broken)?;
         let properties = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_2_0)
@@ -62,9 +67,10 @@ impl Writer {
             .set_data_page_row_count_limit(PAGE_ROWS)
             .set_created_by(concat!("htap-top ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
-        let inner = ArrowWriter::try_new(file, Arc::clone(&SCHEMA), Some(properties));
+        let inner = ArrowWriter::try_new(file, table.schema(), Some(properties));
         Ok(Self {
             inner: inner.map_err(broken)?,
+            table,
             hours: None,
             hour_rows: Vec::new(),
         })
@@ -72,18 +78,13 @@ impl Writer {
 
     /// Adds rows. They must lie in the file's hours, each hour's after those of the hour before.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> std::io::Result<()> {
-        let times = self.hours.as_ref().and_then(|_| batch.column_by_name(TIME));
-        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
-        for time in times.into_iter().flat_map(PrimitiveArray::values) {
-            let hours = self.hours.clone().unwrap_or_default();
-            let place = usize::try_from(hour_of(*time) - hours.start).ok();
-            match place.and_then(|place| self.hour_rows.get_mut(place)) {
-                Some(rows) => *rows += 1,
-                None => {
-                    return Err(std::io::Error::other(
-                        "the server sent a row of another hour",
-                    ));
-                }
+        if let Some(hours) = &self.hours {
+            for hour in hours_of(batch, self.table) {
+                let place = usize::try_from(hour - hours.start).ok();
+                let rows = place.and_then(|place| self.hour_rows.get_mut(place));
+                *rows.ok_or_else(|| {
+                    std::io::Error::other("the server sent a row of another hour")
+                })? += 1;
             }
         }
         self.inner.write(batch).map_err(broken)
@@ -93,6 +94,23 @@ impl Writer {
     pub(super) fn finish(self) -> std::io::Result<File> {
         self.inner.into_inner().map_err(broken)
     }
+}
+
+/// The hours of rows.
+fn hours_of(batch: &RecordBatch, table: &Table) -> Vec<i64> {
+    let Some(column) = batch.column_by_name(table.time) else {
+        return Vec::new();
+    };
+    if let Some(days) = column.as_primitive_opt::<Date32Type>() {
+        return days
+            .values()
+            .iter()
+            .map(|day| i64::from(*day) * 24)
+            .collect();
+    }
+    let times = column.as_primitive_opt::<TimestampMicrosecondType>();
+    let times = times.map(|times| times.values().iter().map(|time| hour_of(*time)).collect());
+    times.unwrap_or_default()
 }
 
 /// A file that got its name.

@@ -70,11 +70,10 @@ pub(super) fn claim(folder: &Path, store: &str) -> Result<Flock<File>, ColumnarE
     let owner = std::fs::read_to_string(&path).map_err(failed())?;
     let owner = owner.trim();
     if owner != store {
-        let ours = manifest::prefix(owner);
         let held = std::fs::read_dir(folder).map_err(failed())?;
         let held = held
             .filter_map(Result::ok)
-            .any(|found| found.file_name().to_string_lossy().starts_with(&ours));
+            .any(|found| manifest::is_of_store(&found.file_name().to_string_lossy(), owner));
         if !owner.is_empty() && held {
             return Err(ColumnarError::Refused(format!(
                 "{} holds the column files of another database, or of this one before they were begun anew: choose another \
@@ -96,12 +95,11 @@ pub(super) fn remove_orphans(
 ) -> Result<Vec<String>, ColumnarError> {
     let mut notes = Vec::new();
     let failed = || ColumnarError::file("read", folder);
-    let prefix = manifest::prefix(store);
     for found in std::fs::read_dir(folder).map_err(failed())? {
         let found = found.map_err(failed())?;
         let name = found.file_name().to_string_lossy().into_owned();
         let bare = name.strip_prefix('.').unwrap_or(&name);
-        if !bare.starts_with(&prefix) || named.contains(&name) {
+        if !manifest::is_of_store(bare, store) || named.contains(&name) {
             continue;
         }
         let removed = std::fs::remove_file(found.path());

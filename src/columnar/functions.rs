@@ -182,9 +182,7 @@ fn wrong(why: &str) -> DataFusionError {
 }
 
 fn beyond() -> DataFusionError {
-    wrong(
-        "a time is more than a year from those of mart.fact_sales: its time zone is not known here",
-    )
+    wrong("a time is more than a year from those of the tables: its time zone is not known here")
 }
 
 /// A column of decimals, and the digits after their point.

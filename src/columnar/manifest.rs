@@ -3,7 +3,7 @@
 
 use super::error::ColumnarError;
 use super::hours::{Dirty, Span};
-use super::table::{FORMAT, LAYOUT, layout};
+use super::table::{FORMAT, TABLES, Table as Relation};
 use crate::pg::{Client, Param, PgError, Table};
 
 /// A file, as `htap.column_file` describes it.
@@ -28,19 +28,24 @@ impl Entry {
     }
 
     /// Name of the file in the folder.
-    pub(super) fn name(&self, store: &str) -> String {
-        name(store, self.span.id)
+    pub(super) fn name(&self, relation: &Relation, store: &str) -> String {
+        name(relation, store, self.span.id)
     }
 }
 
-/// Name of a file, which begins with that of its store.
-pub(super) fn name(store: &str, id: i64) -> String {
-    format!("{}{id}.parquet", prefix(store))
+/// Name of a file, which begins with those of its table and its store.
+pub(super) fn name(relation: &Relation, store: &str, id: i64) -> String {
+    format!("{}{id}.parquet", prefix(relation, store))
 }
 
-/// Beginning of the names of all files of a store.
-pub(super) fn prefix(store: &str) -> String {
-    format!("fact_sales-{store}-")
+fn prefix(relation: &Relation, store: &str) -> String {
+    format!("{}-{store}-", relation.bare_name())
+}
+
+/// Whether a file has the name of one of a store.
+pub(super) fn is_of_store(name: &str, store: &str) -> bool {
+    let mut tables = TABLES.iter();
+    tables.any(|table| name.starts_with(&prefix(table, store)))
 }
 
 /// The store, in the snapshot of the transaction that read it.
@@ -50,54 +55,151 @@ pub(super) struct Manifest {
     pub(super) store: String,
     /// Folder of the last sync.
     pub(super) folder: Option<String>,
-    /// The files, by their numbers.
+    /// The tables, in the order of [`TABLES`].
+    pub(super) held: Vec<Held>,
+    /// The number of the last whole hour.
+    pub(super) now_hour: i64,
+    /// The hour from which on changes of orders are not logged.
+    pub(super) orders_until: i64,
+}
+
+/// What the store has of a table.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The table.
+    pub(super) table: &'static Relation,
+    /// Its files, by their numbers.
     pub(super) files: Vec<Entry>,
     /// What changed since.
     pub(super) dirty: Dirty,
-    /// The number of the last whole hour.
-    pub(super) now_hour: i64,
+    /// Why its files cannot be used.
+    pub(super) barred: Option<Barred>,
 }
 
-/// The store and the server, in one row. `logged`: all four triggers are there and fire.
+/// Why the files of a table cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Barred {
+    /// Nobody wants them.
+    NotHeld,
+    /// The triggers that log changes are missing or disabled, or partitions were attached or detached by hand.
+    Unlogged,
+    /// The table has other columns: these.
+    Columns(String),
+    /// The role may not read all rows and columns, which files hold whoever asks.
+    Privilege,
+    /// It has row security.
+    ByRow,
+}
+
+impl Held {
+    /// Returns an error if the files cannot be used.
+    pub(super) fn need_usable(&self) -> Result<(), ColumnarError> {
+        let name = self.table.name;
+        let Some(barred) = &self.barred else {
+            return Ok(());
+        };
+        Err(match barred {
+            Barred::NotHeld => ColumnarError::Unsupported(format!(
+                "the column store does not hold {name} in this database: a superuser can add it by \
+                 SELECT htap.switch_columns('{name}', true)"
+            )),
+            Barred::Unlogged => ColumnarError::Refused(format!(
+                "{UNLOGGED} {name}: run htap-top columnar sync first"
+            )),
+            Barred::Columns(found) => ColumnarError::Refused(format!(
+                "{name} has other columns than this version of htap-top knows ({found} instead of {}): use the version that \
+                 installed it, or run htap-top init",
+                self.table.layout()
+            )),
+            Barred::Privilege => ColumnarError::Privilege(format!(
+                "column files hold {name}, which this role may not read as a whole: GRANT SELECT ON {name} TO …"
+            )),
+            Barred::ByRow => ColumnarError::Refused(format!(
+                "{name} has row security, which column files cannot have: ask PostgreSQL"
+            )),
+        })
+    }
+
+    /// The file with a number.
+    pub(super) fn file(&self, id: i64) -> Option<&Entry> {
+        self.files.iter().find(|file| file.span.id == id)
+    }
+
+    /// Spans of the files.
+    pub(super) fn spans(&self) -> impl Iterator<Item = &Span> {
+        self.files.iter().map(|file| &file.span)
+    }
+}
+
+const UNLOGGED: &str = "changes are not logged, because triggers are missing or disabled, or partitions were attached or detached by hand, of";
+
+/// The store, in one row.
 const STORE: &str = "
-    SELECT (SELECT s.store_id::text FROM htap.column_store AS s) AS store,
-           (SELECT s.folder FROM htap.column_store AS s) AS folder,
-           (SELECT s.log_oid OPERATOR(pg_catalog.=) to_regclass('htap.column_dirty')::oid FROM htap.column_store AS s) AS same,
+    SELECT s.store_id::text AS store, s.folder, s.log_oid OPERATOR(pg_catalog.=) to_regclass('htap.column_dirty')::oid AS same,
+           (SELECT (extract(epoch FROM r.logged_until) / 3600)::bigint FROM htap.column_relation AS r
+            WHERE r.relation = 'mart.orders' AND isfinite(r.logged_until)) AS orders_until,
+           pg_catalog.floor(extract(epoch FROM now()) / 3600)::bigint AS now_hour
+    FROM htap.column_store AS s";
+
+/// The tables: `watched` is where the rows are, `logged` that all triggers are there and fire. Of the columns of a view
+/// PostgreSQL does not know whether they may be NULL.
+const RELATIONS: &str = "
+    SELECT n.name, l.layout, pg_catalog.has_table_privilege(to_regclass(n.name), 'SELECT') AS readable, c.relrowsecurity AS by_row,
+           r.relation IS NOT NULL AS wanted,
            (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS t
-            WHERE t.tgrelid = to_regclass('mart.fact_sales') AND t.tgenabled = 'A'
-              AND t.tgfoid = to_regprocedure('htap.log_columns()')
-              AND t.tgname IN ('log_columns_insert', 'log_columns_update', 'log_columns_delete', 'log_columns_truncate')) = 4 AS logged,
-           pg_catalog.floor(extract(epoch FROM now()) / 3600)::bigint AS now_hour,
-           pg_catalog.has_table_privilege(to_regclass('mart.fact_sales'), 'SELECT') AS readable,
-           (SELECT c.relrowsecurity FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass('mart.fact_sales')) AS by_row";
+            WHERE (t.tgrelid = c.oid OR t.tgrelid = ANY (p.parts)) AND t.tgenabled = 'A'
+              AND (t.tgname, t.tgfoid) IN (
+                  SELECT f.trigger, to_regprocedure('htap.' || f.function || '()') FROM (VALUES
+                      ('mart.fact_sales', 'log_columns_insert', 'log_columns'), ('mart.fact_sales', 'log_columns_update', 'log_columns'),
+                      ('mart.fact_sales', 'log_columns_delete', 'log_columns'), ('mart.fact_sales', 'log_columns_truncate', 'log_columns'),
+                      ('mart.user_day', 'log_columns_insert', 'log_column_days'), ('mart.user_day', 'log_columns_update', 'log_column_days'),
+                      ('mart.user_day', 'log_columns_delete', 'log_column_days'), ('mart.user_day', 'log_columns_truncate', 'log_column_days'),
+                      ('mart.orders', 'log_columns', 'log_column_order'), ('mart.orders', 'log_columns_truncate', 'log_column_orders_gone')
+                  ) AS f (name, trigger, function) WHERE f.name = n.name)
+           ) = CASE n.name WHEN 'mart.orders' THEN 2 * (1 + pg_catalog.cardinality(p.parts)) ELSE 4 END
+           AND p.parts = r.partitions AS logged
+    FROM (VALUES ('mart.fact_sales', 'mart.fact_sales'), ('mart.user_day', 'mart.user_day'), ('mart.orders', 'shop.orders')) AS n (name, watched)
+    LEFT JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(n.watched)
+    LEFT JOIN htap.column_relation AS r ON r.relation = n.name
+    CROSS JOIN LATERAL (
+        SELECT coalesce(pg_catalog.array_agg(i.inhrelid ORDER BY i.inhrelid), '{}') AS parts
+        FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, pg_catalog.format_type(a.atttypid, NULL),
+                                                          CASE WHEN NOT a.attnotnull AND v.relkind <> 'v' THEN 'NULL' END),
+                                     ', ' ORDER BY a.attnum) AS layout
+        FROM pg_catalog.pg_class AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = v.oid
+        WHERE v.oid = to_regclass(n.name) AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS l";
 
 const FILES: &str = "
-    SELECT f.file_id, (extract(epoch FROM f.from_hour) / 3600)::bigint AS from_hour,
+    SELECT f.relation, f.file_id, (extract(epoch FROM f.from_hour) / 3600)::bigint AS from_hour,
            (extract(epoch FROM f.to_hour) / 3600)::bigint AS to_hour, pg_catalog.array_to_string(f.hour_rows, ' ') AS hour_rows,
            f.bytes, pg_catalog.encode(f.sha256, 'hex') AS sha256, f.format::bigint AS format
     FROM htap.column_file AS f ORDER BY f.file_id";
 
 /// An infinite time has no hour; the read of its row says so.
 const DIRTY: &str = "
-    SELECT DISTINCT CASE WHEN isfinite(d.hour) THEN (extract(epoch FROM d.hour) / 3600)::bigint
-                         WHEN d.hour IS NOT NULL THEN -1 END AS hour
+    SELECT DISTINCT d.relation, CASE WHEN isfinite(d.hour) THEN (extract(epoch FROM d.hour) / 3600)::bigint
+                                     WHEN d.hour IS NOT NULL THEN -1 END AS hour
     FROM htap.column_dirty AS d";
 
 /// What is there.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// A store whose changes are logged.
+    /// A store.
     Store(Manifest),
     /// None, or one that does not know all changes, for this reason. Its files must be written anew.
     Nothing(&'static str),
 }
 
-/// Reads the manifest. Refuses a shop that is none, or another one than this program knows.
+/// Reads the manifest. Refuses a shop that is none, or an earlier one than this program knows.
 pub(super) async fn read(client: &Client) -> Result<Found, ColumnarError> {
     let failed = || ColumnarError::server("read htap.column_file");
     let present = client
         .query(
-            "SELECT to_regclass('htap.column_file') IS NOT NULL AND to_regclass('htap.column_sync') IS NOT NULL \
+            "SELECT to_regclass('htap.column_relation') IS NOT NULL AND to_regclass('htap.column_file') IS NOT NULL \
                     AND to_regclass('mart.fact_sales') IS NOT NULL AS present",
             &[],
         )
@@ -108,52 +210,59 @@ pub(super) async fn read(client: &Client) -> Result<Found, ColumnarError> {
             "this database has no column store: htap-top init installs the schema, or completes an earlier one".to_owned(),
         ));
     }
-    let found = client.query(LAYOUT, &[]).await.map_err(failed())?;
-    let found = found.first("layout").text().unwrap_or_default().to_owned();
-    if found != layout() {
-        return Err(ColumnarError::Refused(format!(
-            "mart.fact_sales has other columns than this version of htap-top knows ({found} instead of {}): use the version \
-             that installed it, or run htap-top init",
-            layout()
-        )));
-    }
     let store = client.query(STORE, &[]).await.map_err(failed())?;
-    // Files hold all rows and columns, whoever asks.
-    if !store.first("readable").is_true() {
-        return Err(ColumnarError::Privilege(
-            "column files hold mart.fact_sales, which this role may not read as a whole: GRANT SELECT ON mart.fact_sales TO …"
-                .to_owned(),
-        ));
-    }
-    if store.first("by_row").is_true() {
-        return Err(ColumnarError::Refused(
-            "mart.fact_sales has row security, which column files cannot have: ask PostgreSQL"
-                .to_owned(),
-        ));
-    }
-    let now_hour = store.first("now_hour").int().unwrap_or_default();
-    let (Some(id), logged) = (store.first("store").text(), store.first("logged").is_true()) else {
+    let Some(id) = store.first("store").text() else {
         return Ok(Found::Nothing("there are no column files yet"));
     };
-    if !logged {
-        return Ok(Found::Nothing(
-            "the triggers that log changes of mart.fact_sales are missing or disabled",
-        ));
-    }
     if !store.first("same").is_true() {
         return Ok(Found::Nothing("this database was restored from a dump"));
     }
+    let relations = client.query(RELATIONS, &[]).await.map_err(failed())?;
     let files = client.query(FILES, &[]).await.map_err(failed())?;
     let dirty = client.query(DIRTY, &[]).await.map_err(failed())?;
+    let held = TABLES.iter().map(|table| {
+        let of_table = |rows: &Table, column| {
+            let mine: Vec<usize> = (0..rows.rows.len())
+                .filter(|row| rows.get(*row, column).text() == Some(table.name))
+                .collect();
+            mine
+        };
+        let row = of_table(&relations, "name").first().copied();
+        Held {
+            table,
+            files: of_table(&files, "relation")
+                .into_iter()
+                .filter_map(|row| entry(&files, row))
+                .collect(),
+            dirty: changed(&dirty, of_table(&dirty, "relation")),
+            barred: barred(table, &relations, row.unwrap_or_default()),
+        }
+    });
     Ok(Found::Store(Manifest {
         store: id.to_owned(),
         folder: store.first("folder").raw().map(str::to_owned),
-        files: (0..files.rows.len())
-            .filter_map(|row| entry(&files, row))
-            .collect(),
-        dirty: changed(&dirty),
-        now_hour,
+        held: held.collect(),
+        now_hour: store.first("now_hour").int().unwrap_or_default(),
+        orders_until: store.first("orders_until").int().unwrap_or(i64::MIN),
     }))
+}
+
+fn barred(table: &Relation, relations: &Table, row: usize) -> Option<Barred> {
+    let is = |name: &str| relations.get(row, name).is_true();
+    let layout = relations.get(row, "layout").text().unwrap_or_default();
+    if !is("wanted") {
+        return Some(Barred::NotHeld);
+    }
+    if layout != table.layout() {
+        return Some(Barred::Columns(layout.to_owned()));
+    }
+    if !is("readable") {
+        return Some(Barred::Privilege);
+    }
+    if is("by_row") {
+        return Some(Barred::ByRow);
+    }
+    (!is("logged")).then_some(Barred::Unlogged)
 }
 
 fn entry(files: &Table, row: usize) -> Option<Entry> {
@@ -172,9 +281,9 @@ fn entry(files: &Table, row: usize) -> Option<Entry> {
     })
 }
 
-fn changed(dirty: &Table) -> Dirty {
+fn changed(dirty: &Table, rows: Vec<usize>) -> Dirty {
     let mut changed = Dirty::default();
-    for row in 0..dirty.rows.len() {
+    for row in rows {
         match dirty.get(row, "hour").int() {
             Some(hour) => _ = changed.hours.insert(hour),
             None => changed.all = true,
@@ -184,37 +293,48 @@ fn changed(dirty: &Table) -> Dirty {
 }
 
 impl Manifest {
-    /// The file with a number.
-    pub(super) fn file(&self, id: i64) -> Option<&Entry> {
-        self.files.iter().find(|file| file.span.id == id)
+    /// What the store has of a table.
+    pub(super) fn of(&self, table: &Relation) -> Result<&Held, ColumnarError> {
+        let held = self.held.iter().find(|held| held.table.name == table.name);
+        held.ok_or_else(|| {
+            ColumnarError::Refused(format!("{} is no table of the column store", table.name))
+        })
+    }
+
+    /// All files, each with its table.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&'static Relation, &Entry)> {
+        let held = self.held.iter();
+        held.flat_map(|held| held.files.iter().map(|file| (held.table, file)))
     }
 
     /// Returns an error if a file is of another version of the program.
     pub(super) fn need_known_formats(&self) -> Result<(), ColumnarError> {
-        match self.files.iter().find(|file| file.format != FORMAT) {
-            Some(file) => Err(ColumnarError::Refused(format!(
+        match self.files().find(|(_, file)| file.format != FORMAT) {
+            Some((table, file)) => Err(ColumnarError::Refused(format!(
                 "{} is of another version of htap-top: run htap-top columnar sync, which writes it anew",
-                file.name(&self.store)
+                file.name(table, &self.store)
             ))),
             None => Ok(()),
         }
     }
 }
 
-/// Begins the log of changes, which also forgets all files.
-pub(super) async fn switch_on(client: &Client) -> Result<(), ColumnarError> {
-    let refused = |error: PgError| {
-        match error.code() {
-        "42501" => ColumnarError::Refused(
-            "the log of changes of mart.fact_sales must be begun by a superuser, once: SELECT htap.switch_columnar(true)".to_owned(),
-        ),
-        _ => ColumnarError::server("begin the log of changes")(error),
-    }
+/// Begins the log of changes, of all tables or of one, which also forgets its files.
+pub(super) async fn switch_on(
+    client: &Client,
+    table: Option<&Relation>,
+) -> Result<(), ColumnarError> {
+    let switch = match table {
+        Some(table) => format!("SELECT htap.switch_columns('{}', true)", table.name),
+        None => "SELECT htap.switch_columnar(true)".to_owned(),
     };
-    client
-        .batch("SELECT htap.switch_columnar(true)")
-        .await
-        .map_err(refused)
+    let refused = |error: PgError| match error.code() {
+        "42501" => ColumnarError::Refused(format!(
+            "the log of changes must be begun by a superuser, once: {switch}"
+        )),
+        _ => ColumnarError::server("begin the log of changes")(error),
+    };
+    client.batch(&switch).await.map_err(refused)
 }
 
 /// Takes files out of the manifest; their hours count as changed.
@@ -223,21 +343,21 @@ pub(super) async fn discard(client: &Client, ids: &[i64]) -> Result<(), Columnar
         return Ok(());
     }
     let discard = "
-        WITH gone AS (DELETE FROM htap.column_file AS f WHERE f.file_id = ANY ($1) RETURNING f.from_hour, f.to_hour)
-        INSERT INTO htap.column_dirty (hour)
-        SELECT DISTINCT h FROM gone AS g, generate_series(g.from_hour, g.to_hour - interval '1 hour', interval '1 hour') AS h";
+        WITH gone AS (DELETE FROM htap.column_file AS f WHERE f.file_id = ANY ($1) RETURNING f.relation, f.from_hour, f.to_hour)
+        INSERT INTO htap.column_dirty (relation, hour)
+        SELECT DISTINCT g.relation, h FROM gone AS g, generate_series(g.from_hour, g.to_hour - interval '1 hour', interval '1 hour') AS h";
     let done = client.execute(discard, &[Param::Ints(ids)]).await;
     done.map_err(ColumnarError::server("write htap.column_file"))?;
     Ok(())
 }
 
-/// Takes out all files, after the table was truncated.
-pub(super) async fn discard_all(client: &Client) -> Result<(), ColumnarError> {
+/// Takes out all files of a table, after it was truncated.
+pub(super) async fn discard_all(client: &Client, table: &Relation) -> Result<(), ColumnarError> {
     // One statement, hence one snapshot: what truncates the table later is logged again.
     let discard = "
-        WITH gone AS (DELETE FROM htap.column_file)
-        DELETE FROM htap.column_dirty AS d WHERE d.hour IS NULL";
-    let done = client.execute(discard, &[]).await;
+        WITH gone AS (DELETE FROM htap.column_file AS f WHERE f.relation = $1)
+        DELETE FROM htap.column_dirty AS d WHERE d.relation = $1 AND d.hour IS NULL";
+    let done = client.execute(discard, &[Param::Text(table.name)]).await;
     done.map_err(ColumnarError::server("write htap.column_file"))?;
     Ok(())
 }

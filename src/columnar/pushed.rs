@@ -1,7 +1,7 @@
 //! What of a query's conditions is handed on: the times, which select files and hours, and what the server can select by.
 
 use super::hours::{HOUR, hour_of};
-use super::table::{COLUMNS, TIME};
+use super::table::Table;
 use crate::pg::quote_literal;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::utils::conjunction;
@@ -10,8 +10,9 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 /// Conditions that every row of an answer meets.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Pushed {
+    table: &'static Table,
     /// Times from this one on, in microseconds.
     from: Option<i64>,
     /// Times before this one.
@@ -22,8 +23,13 @@ pub(super) struct Pushed {
 
 impl Pushed {
     /// Those of filters that all must hold.
-    pub(super) fn of(filters: &[Expr]) -> Self {
-        let mut pushed = Self::default();
+    pub(super) fn of(table: &'static Table, filters: &[Expr]) -> Self {
+        let mut pushed = Self {
+            table,
+            from: None,
+            to: None,
+            conditions: Vec::new(),
+        };
         for filter in filters {
             pushed.add(filter);
         }
@@ -65,21 +71,12 @@ impl Pushed {
 
     fn compare(&mut self, column: &str, op: Operator, value: &ScalarValue) {
         match value {
-            ScalarValue::TimestampMicrosecond(Some(at), _) if column == TIME => {
-                let after = at.saturating_add(1);
-                let (from, to) = match op {
-                    Operator::GtEq => (Some(*at), None),
-                    Operator::Gt => (Some(after), None),
-                    Operator::Lt => (None, Some(*at)),
-                    Operator::LtEq => (None, Some(after)),
-                    Operator::Eq => (Some(*at), Some(after)),
-                    _ => (None, None),
-                };
-                self.from = self.from.max(from);
-                self.to = match (self.to, to) {
-                    (Some(known), Some(to)) => Some(known.min(to)),
-                    (known, to) => known.or(to),
-                };
+            ScalarValue::TimestampMicrosecond(Some(at), _) if column == self.table.time => {
+                self.compare_time(op, *at, at.saturating_add(1));
+            }
+            ScalarValue::Date32(Some(day)) if column == self.table.time => {
+                let at = |day: i64| day.saturating_mul(24 * HOUR);
+                self.compare_time(op, at(i64::from(*day)), at(i64::from(*day) + 1));
             }
             ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_)
                 if matches!(
@@ -98,6 +95,23 @@ impl Pushed {
         }
     }
 
+    /// A comparison with a time, after which comes `after`.
+    fn compare_time(&mut self, op: Operator, at: i64, after: i64) {
+        let (from, to) = match op {
+            Operator::GtEq => (Some(at), None),
+            Operator::Gt => (Some(after), None),
+            Operator::Lt => (None, Some(at)),
+            Operator::LtEq => (None, Some(after)),
+            Operator::Eq => (Some(at), Some(after)),
+            _ => (None, None),
+        };
+        self.from = self.from.max(from);
+        self.to = match (self.to, to) {
+            (Some(known), Some(to)) => Some(known.min(to)),
+            (known, to) => known.or(to),
+        };
+    }
+
     /// The hours that can hold such rows; the ends of [`i64`] are none.
     pub(super) fn hours(&self) -> Range<i64> {
         let from = self.from.map_or(i64::MIN, hour_of);
@@ -109,9 +123,15 @@ impl Pushed {
 
     /// The conditions for the server, each behind an AND.
     pub(super) fn sql(&self) -> String {
+        let column = self.table.time;
         let at = |comparison: &str, at: Option<i64>| {
             at.map(|at| {
-                format!("f.sale_time {comparison} timestamptz '1970-01-01 00:00+00' + interval '{at} microseconds'")
+                let at = if self.table.is_daily() {
+                    format!("date '1970-01-01' + ({})", at.div_euclid(24 * HOUR))
+                } else {
+                    format!("timestamptz '1970-01-01 00:00+00' + interval '{at} microseconds'")
+                };
+                format!("f.{column} {comparison} {at}")
             })
         };
         let times = [at(">=", self.from), at("<", self.to)]
@@ -126,7 +146,11 @@ impl Pushed {
 }
 
 /// For each column, whether a scan with this projection and these filters reads it.
-pub(super) fn needed(projection: Option<&Vec<usize>>, filters: &[Expr]) -> Vec<bool> {
+pub(super) fn needed(
+    table: &Table,
+    projection: Option<&Vec<usize>>,
+    filters: &[Expr],
+) -> Vec<bool> {
     let filter = conjunction(filters.iter().cloned());
     let filtered = filter.map(|filter| {
         filter
@@ -136,7 +160,8 @@ pub(super) fn needed(projection: Option<&Vec<usize>>, filters: &[Expr]) -> Vec<b
             .collect::<Vec<_>>()
     });
     let filtered = filtered.unwrap_or_default();
-    COLUMNS
+    table
+        .columns
         .iter()
         .enumerate()
         .map(|(place, column)| {
@@ -148,8 +173,11 @@ pub(super) fn needed(projection: Option<&Vec<usize>>, filters: &[Expr]) -> Vec<b
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::TABLES;
     use super::*;
     use datafusion::logical_expr::{col, lit};
+
+    const TIME: &str = "sale_time";
 
     fn at(at: i64) -> Expr {
         lit(ScalarValue::TimestampMicrosecond(
@@ -160,6 +188,7 @@ mod tests {
 
     #[test]
     fn times_select_hours_and_the_rest_is_sql() {
+        let [sales, days, _] = &TABLES;
         let filters = [
             col(TIME)
                 .gt_eq(at(2 * HOUR))
@@ -172,7 +201,7 @@ mod tests {
                 .gt(col("line_no"))
                 .or(col("user_id").eq(lit(1_i64))),
         ];
-        let pushed = Pushed::of(&filters);
+        let pushed = Pushed::of(sales, &filters);
         assert_eq!(pushed.hours(), 2..5);
         let sql = pushed.sql();
         assert!(
@@ -181,16 +210,23 @@ mod tests {
         );
         assert!(sql.starts_with(" AND f.sale_time >= timestamptz '1970-01-01 00:00+00' + interval '7200000000 microseconds'"));
         assert_eq!(
-            needed(Some(&vec![0]), &filters)
+            needed(sales, Some(&vec![0]), &filters)
                 .iter()
                 .filter(|needed| **needed)
                 .count(),
             6
         );
-        assert_eq!(Pushed::of(&[]).hours(), i64::MIN..i64::MAX);
-        let to_the_end_of_an_hour = Pushed::of(&[col(TIME).lt_eq(at(2 * HOUR))]);
+        assert_eq!(Pushed::of(sales, &[]).hours(), i64::MIN..i64::MAX);
+        let to_the_end_of_an_hour = Pushed::of(sales, &[col(TIME).lt_eq(at(2 * HOUR))]);
         assert_eq!(to_the_end_of_an_hour.hours(), i64::MIN..3);
-        let never = Pushed::of(&[col(TIME).gt(at(9 * HOUR)), col(TIME).lt(at(HOUR))]);
+        let never = Pushed::of(sales, &[col(TIME).gt(at(9 * HOUR)), col(TIME).lt(at(HOUR))]);
         assert!(never.hours().is_empty());
+        let day = |day| lit(ScalarValue::Date32(Some(day)));
+        let dates = Pushed::of(days, &[col("day").gt(day(2)).and(col("day").lt_eq(day(4)))]);
+        assert_eq!(dates.hours(), 3 * 24..5 * 24);
+        assert_eq!(
+            dates.sql(),
+            " AND f.day >= date '1970-01-01' + (3) AND f.day < date '1970-01-01' + (5)"
+        );
     }
 }

@@ -5,7 +5,7 @@ use super::folder;
 use super::scan::Snapshot;
 use crate::pg::{Client, Param, PgError};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +16,8 @@ const LONGEST: usize = 500;
 
 /// A round of a sync.
 #[derive(Debug)]
-pub(super) struct Round<'a> {
-    folder: &'a Path,
+pub(super) struct Round {
+    folder: PathBuf,
     fresh: Option<Duration>,
     began: Instant,
 }
@@ -47,11 +47,11 @@ const ENDED: &str = "
 
 const MENDED: &str = "DELETE FROM htap.column_damage AS d WHERE d.file_id = ANY ($1)";
 
-impl<'a> Round<'a> {
+impl Round {
     /// Notes when it began.
-    pub(super) fn begin(folder: &'a Path, fresh: Option<Duration>) -> Self {
+    pub(super) fn begin(folder: &Path, fresh: Option<Duration>) -> Self {
         Self {
-            folder,
+            folder: folder.to_owned(),
             fresh,
             began: Instant::now(),
         }
@@ -81,7 +81,7 @@ impl<'a> Round<'a> {
             mended.map_err(writing())?;
         }
         let count = |value: u64| Param::Int(i64::try_from(value).unwrap_or(i64::MAX));
-        let (free, size) = match folder::space(self.folder) {
+        let (free, size) = match folder::space(&self.folder) {
             Some((free, size)) => (count(free), count(size)),
             None => (Param::Int(-1), Param::Int(-1)),
         };

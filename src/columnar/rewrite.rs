@@ -268,14 +268,22 @@ impl Rewriter<'_> {
         ))))
     }
 
-    /// A constant time, earlier or later by a constant interval.
+    /// A constant time, earlier or later by a constant interval, or a constant date by days.
     fn shifted(&mut self, left: &Expr, op: Operator, right: &Expr) -> Option<Expr> {
-        let (Expr::Literal(at, _), Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(span)), _)) =
-            (left, right)
-        else {
+        let (Expr::Literal(at, _), Expr::Literal(by, _)) = (left, right) else {
             return None;
         };
-        if !matches!(op, Operator::Plus | Operator::Minus) || span.nanoseconds % 1000 != 0 {
+        if !matches!(op, Operator::Plus | Operator::Minus) {
+            return None;
+        }
+        let span = match (at, by) {
+            (_, ScalarValue::IntervalMonthDayNano(Some(span))) => span,
+            (ScalarValue::Date32(Some(day)), ScalarValue::Int64(Some(days))) => {
+                return self.date(&format!("{} {op} ({days})::integer", date(*day)));
+            }
+            _ => return None,
+        };
+        if span.nanoseconds % 1000 != 0 {
             return None;
         }
         let start = match at {

@@ -1,42 +1,51 @@
-//! Rows of `mart.fact_sales` from PostgreSQL, as batches of columns.
+//! Rows of a table from PostgreSQL, as batches of columns.
 
 use super::error::ColumnarError;
-use super::table::{PRECISION, SCALE, SCHEMA};
+use super::table::{Column, Kind, PRECISION, SCALE, Table};
 use crate::pg::Client;
 use crate::system::archive::unescaped;
 use datafusion::arrow::array::{
-    Decimal128Builder, Int16Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayRef, Date32Builder, Decimal128Builder, Int16Builder, Int32Builder, Int64Builder,
+    RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
+use datafusion::arrow::datatypes::SchemaRef;
 use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Arc;
 
-/// For each column its expression in the select list of COPY, and what stands for it if it is not needed. Amounts come as
-/// text, of which no digit is lost; times as microseconds.
-const FIELDS: [(&str, &str); 9] = [
-    ("f.order_id", "0"),
-    ("f.line_no", "0"),
-    ("f.user_id", "0"),
-    ("f.user_segment", "''"),
-    ("f.product_id", "0"),
-    ("f.category", "''"),
-    ("f.quantity", "0"),
-    ("f.sales_amount", "0"),
-    ("(extract(epoch FROM f.sale_time) * 1000000)::bigint", "0"),
-];
+/// The expression of a column in the select list of COPY. Amounts come as text, of which no digit is lost; times as
+/// microseconds and dates as days since 1970.
+fn field(column: &Column) -> String {
+    let name = column.name;
+    match column.kind {
+        Kind::Time => format!("(extract(epoch FROM f.{name}) * 1000000)::bigint"),
+        Kind::Date => format!("f.{name} - date '1970-01-01'"),
+        _ => format!("f.{name}"),
+    }
+}
 
-/// The order of rows in a file: by hour, and by category within it. Hours must stand together, so that one of them can be
-/// left out; the order within them lets equal texts and near times compress.
-pub(super) const IN_ORDER: &str = "ORDER BY date_trunc('hour', f.sale_time, 'UTC'), f.category, f.sale_time, f.order_id, f.line_no";
+/// What stands for a column that is not needed.
+fn nothing(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "''",
+        _ => "0",
+    }
+}
 
 /// Rows of a batch.
 const BATCH: usize = 8192;
 
-/// The condition that selects ranges of hours; the ends of [`i64`] are none.
-pub(super) fn within(open: &[Range<i64>]) -> String {
+/// The condition that selects ranges of hours of a table; the ends of [`i64`] are none.
+pub(super) fn within(table: &Table, open: &[Range<i64>]) -> String {
+    let column = table.time;
     let bound = |comparison: &str, hour: i64| match hour {
         i64::MIN | i64::MAX => "true".to_owned(),
-        hour => format!("f.sale_time {comparison} to_timestamp({})", hour * 3600),
+        // Of a day the first hour counts.
+        hour if table.is_daily() => {
+            let day = -(-hour).div_euclid(24);
+            format!("f.{column} {comparison} date '1970-01-01' + ({day})")
+        }
+        hour => format!("f.{column} {comparison} to_timestamp({})", hour * 3600),
     };
     let open = open
         .iter()
@@ -44,48 +53,74 @@ pub(super) fn within(open: &[Range<i64>]) -> String {
     open.collect::<Vec<_>>().join(" OR ")
 }
 
-/// Reads the rows that `clause` selects (`WHERE … ORDER BY …`) and passes them on in batches, with the columns that are
-/// `wanted`; the others hold nothing. Returns the number of rows.
+/// Finds partitions that were attached or detached after the transaction's snapshot: of these, too few or too many rows are
+/// read. pg_partition_tree() tells what is so now, pg_inherits what was so for the snapshot.
+const MONTHS: &str = "
+    SELECT EXISTS (
+        SELECT FROM (SELECT p.relid::oid AS part FROM pg_partition_tree(to_regclass('shop.orders')) AS p WHERE p.level = 1) AS n
+        FULL JOIN (SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = to_regclass('shop.orders')) AS s
+            ON s.inhrelid = n.part
+        WHERE n.part IS NULL OR s.inhrelid IS NULL) AS changed";
+
+/// Reads the rows of a table that `clause` selects (`WHERE … ORDER BY …`) and passes them on in batches, with the columns that
+/// are `wanted`; the others hold nothing. Returns the number of rows.
 pub(super) async fn read(
     client: &Client,
+    table: &Table,
     wanted: &[bool],
     clause: &str,
     take: impl FnMut(RecordBatch) -> Result<(), ColumnarError> + Send,
 ) -> Result<u64, ColumnarError> {
-    let fields = FIELDS.iter().zip(wanted);
-    let fields = fields.map(|((field, nothing), wanted)| if *wanted { *field } else { *nothing });
+    let fields = table.columns.iter().zip(wanted);
+    let fields = fields.map(|(column, wanted)| match wanted {
+        true => field(column),
+        false => nothing(column.kind).to_owned(),
+    });
     let fields = fields.collect::<Vec<_>>().join(", ");
-    let copy = format!("COPY (SELECT {fields} FROM mart.fact_sales AS f {clause}) TO STDOUT");
+    let name = table.name;
+    let copy = format!("COPY (SELECT {fields} FROM {name} AS f {clause}) TO STDOUT");
     let mut reader = Reader {
-        columns: Columns::default(),
+        rows: Rows::new(table),
         open: Vec::new(),
-        rows: 0,
+        count: 0,
         take,
     };
     client.copy_out(&copy, |piece| reader.add(piece)).await?;
-    reader.finish()
+    let count = reader.finish()?;
+    // COPY has locked the partitions: from here on none is attached or detached.
+    if table.unsettled > 0 {
+        let months = client.query(MONTHS, &[]).await;
+        let months = months.map_err(ColumnarError::server("read the partitions of shop.orders"))?;
+        if months.first("changed").is_true() {
+            return Err(ColumnarError::Refused(
+                "a partition of shop.orders was attached or detached while it was read: ask again"
+                    .to_owned(),
+            ));
+        }
+    }
+    Ok(count)
 }
 
-struct Reader<F> {
-    columns: Columns,
+struct Reader<'a, F> {
+    rows: Rows<'a>,
     /// The incomplete line at the end of what has come.
     open: Vec<u8>,
-    rows: u64,
+    count: u64,
     take: F,
 }
 
-impl<F: FnMut(RecordBatch) -> Result<(), ColumnarError>> Reader<F> {
+impl<F: FnMut(RecordBatch) -> Result<(), ColumnarError>> Reader<'_, F> {
     fn add(&mut self, piece: &[u8]) -> Result<(), ColumnarError> {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             self.open.extend_from_slice(part);
             if self.open.pop_if(|last| *last == b'\n').is_some() {
                 let mut line = std::mem::take(&mut self.open);
-                self.columns.add(&line)?;
+                self.rows.add(&line)?;
                 line.clear();
                 self.open = line;
-                self.rows += 1;
-                if self.columns.rows == BATCH {
-                    (self.take)(self.columns.batch()?)?;
+                self.count += 1;
+                if self.rows.count == BATCH {
+                    (self.take)(self.rows.batch()?)?;
                 }
             }
         }
@@ -93,101 +128,162 @@ impl<F: FnMut(RecordBatch) -> Result<(), ColumnarError>> Reader<F> {
     }
 
     fn finish(mut self) -> Result<u64, ColumnarError> {
-        if self.columns.rows > 0 {
-            (self.take)(self.columns.batch()?)?;
+        if self.rows.count > 0 {
+            (self.take)(self.rows.batch()?)?;
         }
-        Ok(self.rows)
+        Ok(self.count)
     }
 }
 
-#[derive(Default)]
-struct Columns {
-    rows: usize,
-    order_id: Int64Builder,
-    line_no: Int16Builder,
-    user_id: Int64Builder,
-    user_segment: StringBuilder,
-    product_id: Int64Builder,
-    category: StringBuilder,
-    quantity: Int32Builder,
-    sales_amount: Decimal128Builder,
-    sale_time: TimestampMicrosecondBuilder,
+/// Rows that become a batch.
+struct Rows<'a> {
+    table: &'a Table,
+    schema: SchemaRef,
+    count: usize,
+    columns: Vec<Builder>,
 }
 
-impl Columns {
+/// The values of a column.
+enum Builder {
+    SmallInt(Int16Builder),
+    Integer(Int32Builder),
+    BigInt(Int64Builder),
+    Text(StringBuilder),
+    Amount(Decimal128Builder),
+    Date(Date32Builder),
+    Time(TimestampMicrosecondBuilder),
+}
+
+impl Builder {
+    fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::SmallInt => Self::SmallInt(Int16Builder::new()),
+            Kind::Integer => Self::Integer(Int32Builder::new()),
+            Kind::BigInt => Self::BigInt(Int64Builder::new()),
+            Kind::Text => Self::Text(StringBuilder::new()),
+            Kind::Amount => Self::Amount(Decimal128Builder::new()),
+            Kind::Date => Self::Date(Date32Builder::new()),
+            Kind::Time => Self::Time(TimestampMicrosecondBuilder::new()),
+        }
+    }
+
+    fn add(&mut self, cell: &Cell<'_>) -> Result<(), ColumnarError> {
+        match self {
+            Self::SmallInt(values) => values.append_option(cell.number()?),
+            Self::Integer(values) => values.append_option(cell.number()?),
+            Self::BigInt(values) => values.append_option(cell.number()?),
+            Self::Text(values) => values.append_option(cell.text()?),
+            Self::Amount(values) => values.append_option(cell.amount()?),
+            Self::Date(values) => values.append_option(cell.number()?),
+            Self::Time(values) => values.append_option(cell.number()?),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ColumnarError> {
+        Ok(match self {
+            Self::SmallInt(values) => Arc::new(values.finish()),
+            Self::Integer(values) => Arc::new(values.finish()),
+            Self::BigInt(values) => Arc::new(values.finish()),
+            Self::Text(values) => Arc::new(values.finish()),
+            Self::Amount(values) => {
+                let amounts = values.finish().with_precision_and_scale(PRECISION, SCALE);
+                Arc::new(amounts.map_err(|error| ColumnarError::Query(error.to_string()))?)
+            }
+            Self::Date(values) => Arc::new(values.finish()),
+            Self::Time(values) => Arc::new(values.finish().with_timezone("UTC")),
+        })
+    }
+}
+
+impl<'a> Rows<'a> {
+    fn new(table: &'a Table) -> Self {
+        Self {
+            table,
+            schema: table.schema(),
+            count: 0,
+            columns: table
+                .columns
+                .iter()
+                .map(|column| Builder::new(column.kind))
+                .collect(),
+        }
+    }
+
     /// Adds a line of COPY's text format.
     fn add(&mut self, line: &[u8]) -> Result<(), ColumnarError> {
         let mut fields = line.split(|byte| *byte == b'\t');
-        let mut next = |name: &'static str| Cell {
-            name,
-            bytes: fields.next().unwrap_or_default(),
-        };
-        self.order_id.append_value(next("order_id").number()?);
-        self.line_no.append_value(next("line_no").number()?);
-        self.user_id.append_value(next("user_id").number()?);
-        self.user_segment.append_value(next("user_segment").text()?);
-        self.product_id.append_value(next("product_id").number()?);
-        self.category.append_value(next("category").text()?);
-        self.quantity.append_value(next("quantity").number()?);
-        self.sales_amount
-            .append_value(next("sales_amount").amount()?);
-        self.sale_time.append_value(next("sale_time").number()?);
-        self.rows += 1;
+        for (column, values) in self.table.columns.iter().zip(&mut self.columns) {
+            values.add(&Cell {
+                table: self.table,
+                column,
+                bytes: fields.next().unwrap_or_default(),
+            })?;
+        }
+        self.count += 1;
         Ok(())
     }
 
     fn batch(&mut self) -> Result<RecordBatch, ColumnarError> {
-        self.rows = 0;
-        let amounts = self.sales_amount.finish();
-        let amounts = amounts
-            .with_precision_and_scale(PRECISION, SCALE)
-            .map_err(|error| ColumnarError::Query(error.to_string()))?;
-        RecordBatch::try_new(
-            Arc::clone(&SCHEMA),
-            vec![
-                Arc::new(self.order_id.finish()),
-                Arc::new(self.line_no.finish()),
-                Arc::new(self.user_id.finish()),
-                Arc::new(self.user_segment.finish()),
-                Arc::new(self.product_id.finish()),
-                Arc::new(self.category.finish()),
-                Arc::new(self.quantity.finish()),
-                Arc::new(amounts),
-                Arc::new(self.sale_time.finish().with_timezone("UTC")),
-            ],
-        )
-        .map_err(|error| ColumnarError::Query(error.to_string()))
+        self.count = 0;
+        let columns = self.columns.iter_mut().map(Builder::finish);
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|error| ColumnarError::Query(error.to_string()))
     }
 }
 
 /// A field of COPY's text format.
 struct Cell<'a> {
-    name: &'static str,
+    table: &'a Table,
+    column: &'a Column,
     bytes: &'a [u8],
 }
 
 impl Cell<'_> {
     fn wrong(&self, why: &str) -> ColumnarError {
         let shown = String::from_utf8_lossy(self.bytes.get(..60).unwrap_or(self.bytes));
+        let (table, column) = (self.table.name, self.column.name);
         ColumnarError::Refused(format!(
-            "mart.fact_sales.{} of a row is {shown:?}, {why}: correct the row",
-            self.name
+            "{table}.{column} of a row is {shown:?}, {why}: correct the row"
         ))
     }
 
-    fn number<T: std::str::FromStr>(&self) -> Result<T, ColumnarError> {
+    /// Whether it is a NULL that may be one.
+    fn is_null(&self) -> bool {
+        self.column.nullable && self.bytes == b"\\N"
+    }
+
+    fn number<T: FromStr>(&self) -> Result<Option<T>, ColumnarError> {
+        if self.is_null() {
+            return Ok(None);
+        }
         let text = std::str::from_utf8(self.bytes).ok();
-        text.and_then(|text| text.parse().ok())
-            .ok_or_else(|| self.wrong("which the column store cannot hold"))
+        let number = text.and_then(|text| text.parse().ok());
+        let number = number.ok_or_else(|| self.wrong("which the column store cannot hold"))?;
+        Ok(Some(number))
     }
 
-    fn text(&self) -> Result<String, ColumnarError> {
-        String::from_utf8(unescaped(self.bytes)).map_err(|_| self.wrong("which is not UTF-8"))
+    fn text(&self) -> Result<Option<String>, ColumnarError> {
+        if self.is_null() {
+            return Ok(None);
+        }
+        if self.bytes == b"\\N" {
+            return Err(self.wrong("which the column store cannot hold"));
+        }
+        let text = String::from_utf8(unescaped(self.bytes));
+        text.map(Some).map_err(|_| self.wrong("which is not UTF-8"))
     }
 
-    fn amount(&self) -> Result<i128, ColumnarError> {
+    fn amount(&self) -> Result<Option<i128>, ColumnarError> {
+        if self.is_null() {
+            return Ok(None);
+        }
         let text = std::str::from_utf8(self.bytes).unwrap_or_default();
-        amount(text).ok_or_else(|| self.wrong("which is not a number of 18 digits and 2 decimals"))
+        let amount = amount(text);
+        let amount = amount
+            .ok_or_else(|| self.wrong("which is not a number of 18 digits and 2 decimals"))?;
+        Ok(Some(amount))
     }
 }
 
@@ -215,13 +311,22 @@ fn amount(text: &str) -> Option<i128> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::TABLES;
     use super::*;
 
     #[test]
     fn hours_select_times() {
+        let [sales, days, _] = &TABLES;
         assert_eq!(
-            within(&[i64::MIN..5, 7..8]),
+            within(sales, &[i64::MIN..5, 7..8]),
             "true AND f.sale_time < to_timestamp(18000) OR f.sale_time >= to_timestamp(25200) AND f.sale_time < to_timestamp(28800)"
+        );
+        // The first hour of a day is its rows'.
+        assert_eq!(
+            within(days, &[24..25, 25..48, 30..73]),
+            "f.day >= date '1970-01-01' + (1) AND f.day < date '1970-01-01' + (2) OR \
+             f.day >= date '1970-01-01' + (2) AND f.day < date '1970-01-01' + (2) OR \
+             f.day >= date '1970-01-01' + (2) AND f.day < date '1970-01-01' + (4)"
         );
     }
 

@@ -1,13 +1,13 @@
-//! `mart.fact_sales` as the engine sees it: closed hours from column files, all others from PostgreSQL, in one snapshot.
+//! A table as the engine sees it: closed hours from column files, all others from PostgreSQL, in one snapshot.
 
 use super::error::ColumnarError;
 use super::file::Writer;
 use super::hours::{answered, ranges};
-use super::manifest::Manifest;
+use super::manifest::{Held, Manifest};
 use super::pushed::{Pushed, needed};
 use super::reader::{Opened, Readers, Tally};
 use super::rows;
-use super::table::SCHEMA;
+use super::table::Table;
 use crate::pg::Client;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -52,9 +52,10 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// The table.
+/// A table of the store.
 #[derive(Debug)]
-pub(super) struct Sales {
+pub(super) struct Scanned {
+    pub(super) table: &'static Table,
     pub(super) snapshot: Arc<Snapshot>,
 }
 
@@ -62,9 +63,9 @@ pub(super) struct Sales {
 const MANY_RANGES: usize = 100;
 
 #[async_trait]
-impl TableProvider for Sales {
+impl TableProvider for Scanned {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&SCHEMA)
+        self.table.schema()
     }
 
     fn table_type(&self) -> TableType {
@@ -87,19 +88,17 @@ impl TableProvider for Sales {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         let snapshot = &self.snapshot;
-        let pushed = Pushed::of(filters);
+        let pushed = Pushed::of(self.table, filters);
         let hours = pushed.hours();
-        let manifest = &snapshot.manifest;
-        let mut held = answered(
-            manifest.files.iter().map(|file| &file.span),
-            &manifest.dirty,
-        );
+        let external = |error: ColumnarError| DataFusionError::External(Box::new(error));
+        let store = snapshot.manifest.of(self.table).map_err(external)?;
+        store.need_usable().map_err(external)?;
+        let mut held = answered(store.spans(), &store.dirty);
         held.retain(|hour, _| hours.contains(hour));
         let open = from_rows(&mut held, &hours);
-        let mut files = self.files(&held)?;
-        let external = |error: ColumnarError| DataFusionError::External(Box::new(error));
+        let mut files = self.files(store, &held)?;
         if !snapshot.dry {
-            let wanted = needed(projection, filters);
+            let wanted = needed(self.table, projection, filters);
             files.extend(self.rows(&open, &pushed, &wanted).await.map_err(external)?);
         }
         let source = ParquetSource::new(self.schema())
@@ -120,9 +119,13 @@ impl TableProvider for Sales {
     }
 }
 
-impl Sales {
+impl Scanned {
     /// The files that answer for hours, each with the rows of its hours alone.
-    fn files(&self, held: &BTreeMap<i64, i64>) -> Result<Vec<PartitionedFile>, DataFusionError> {
+    fn files(
+        &self,
+        store: &Held,
+        held: &BTreeMap<i64, i64>,
+    ) -> Result<Vec<PartitionedFile>, DataFusionError> {
         let snapshot = &self.snapshot;
         let mut of_file: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
         for (hour, file) in held {
@@ -130,8 +133,7 @@ impl Sales {
         }
         let (mut files, mut rows) = (Vec::new(), 0);
         for (id, hours) in of_file {
-            let Some((entry, opened)) = snapshot.manifest.file(id).zip(snapshot.files.get(&id))
-            else {
+            let Some((entry, opened)) = store.file(id).zip(snapshot.files.get(&id)) else {
                 return Err(DataFusionError::Internal(format!(
                     "file {id} was not opened"
                 )));
@@ -153,8 +155,13 @@ impl Sales {
         tally.files.fetch_add(files.len() as u64, Ordering::Relaxed);
         tally
             .all_files
-            .fetch_add(snapshot.manifest.files.len() as u64, Ordering::Relaxed);
+            .fetch_add(store.files.len() as u64, Ordering::Relaxed);
         tally.file_rows.fetch_add(rows, Ordering::Relaxed);
+        let changed = store.dirty.hours.len() as u64;
+        tally.changed.fetch_add(changed, Ordering::Relaxed);
+        tally
+            .all_changed
+            .fetch_or(store.dirty.all, Ordering::Relaxed);
         Ok(files)
     }
 
@@ -171,9 +178,9 @@ impl Sales {
         let snapshot = &self.snapshot;
         let failed = || ColumnarError::file("write a temporary file in", &snapshot.spill);
         let file = tempfile::tempfile_in(&snapshot.spill).map_err(failed())?;
-        let mut writer = Writer::of_any_hours(file).map_err(failed())?;
-        let clause = format!("WHERE ({}){}", rows::within(open), pushed.sql());
-        let read = rows::read(&snapshot.client, wanted, &clause, |batch| {
+        let mut writer = Writer::of_any_hours(file, self.table).map_err(failed())?;
+        let clause = format!("WHERE ({}){}", rows::within(self.table, open), pushed.sql());
+        let read = rows::read(&snapshot.client, self.table, wanted, &clause, |batch| {
             writer.add(&batch).map_err(failed())
         });
         let rows = read.await?;

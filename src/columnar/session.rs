@@ -222,8 +222,8 @@ struct Unopened {
 
 fn open(manifest: &Manifest, folder: &Path) -> Result<BTreeMap<i64, Arc<Opened>>, Unopened> {
     let mut files = BTreeMap::new();
-    for entry in &manifest.files {
-        let name = entry.name(&manifest.store);
+    for (table, entry) in manifest.files() {
+        let name = entry.name(table, &manifest.store);
         let path = folder.join(&name);
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -251,17 +251,14 @@ fn open(manifest: &Manifest, folder: &Path) -> Result<BTreeMap<i64, Arc<Opened>>
     Ok(files)
 }
 
-/// The zone of this name, or that which the user's own sessions have, for times around those of the table.
+/// The zone of this name, or that which the user's own sessions have, for times around those of the tables.
 pub(super) async fn zone(
     snapshot: &Snapshot,
     name: Option<&str>,
 ) -> Result<Arc<Zone>, ColumnarError> {
     let manifest = &snapshot.manifest;
-    let first = manifest
-        .files
-        .iter()
-        .map(|file| file.span.hours.start)
-        .min();
+    let starts = manifest.files().map(|(_, file)| file.span.hours.start);
+    let first = starts.min();
     let hours = first.unwrap_or(manifest.now_hour)..manifest.now_hour + 1;
     let zone = Zone::read(&snapshot.client, name, hours).await?;
     Ok(Arc::new(zone))

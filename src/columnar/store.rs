@@ -6,8 +6,9 @@ use super::error::ColumnarError;
 use super::names;
 use super::options::Options;
 use super::report;
-use super::scan::{Sales, Snapshot};
+use super::scan::{Scanned, Snapshot};
 use super::session::{self, Session};
+use super::table::TABLES;
 use super::zone::Zone;
 use crate::pg::Target;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
@@ -19,13 +20,12 @@ use datafusion::sql::sqlparser::ast::Statement as Ast;
 use futures_util::TryStreamExt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
-/// The column store of a database: it answers a SELECT over `mart.fact_sales` from column files and, for all hours that
+/// The column store of a database: it answers a SELECT over `mart.fact_sales`, `mart.user_day` and `mart.orders` from column files and, for all hours that
 /// are open or have changed, from the rows.
 ///
 /// Each query has a session of its own with the server, by whose privileges it runs, and one snapshot. It runs on threads of
@@ -176,12 +176,15 @@ impl Planned {
         };
         let zone = session::zone(&snapshot, zone).await?;
         let bytewise = engine::bytewise(&snapshot.client).await?;
-        let table = Sales {
-            snapshot: Arc::new(snapshot.clone()),
-        };
-        context
-            .register_table("fact_sales", Arc::new(table))
-            .map_err(failed)?;
+        let read = Arc::new(snapshot.clone());
+        for table in &TABLES {
+            let scanned = Scanned {
+                table,
+                snapshot: Arc::clone(&read),
+            };
+            let registered = context.register_table(table.bare_name(), Arc::new(scanned));
+            registered.map_err(failed)?;
+        }
         let planning = engine::plan(&context, &snapshot.client, ast.clone(), &zone, bytewise);
         let plan = Box::pin(planning).await?;
         let names = names::of(&ast, &plan);
@@ -419,27 +422,7 @@ fn explained(
     snapshot: &Snapshot,
     answer: Option<usize>,
 ) -> Result<(SchemaRef, Source), ColumnarError> {
-    let tally = &snapshot.tally;
-    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let (files, all) = (of(&tally.files), of(&tally.all_files));
-    let mut lines = vec![format!(
-        "column files: {files} of {all} are read, {} are pruned; their hours have {} rows",
-        all - files.min(all),
-        of(&tally.file_rows)
-    )];
-    let dirty = &snapshot.manifest.dirty;
-    let dirty = if dirty.all {
-        "all hours changed".to_owned()
-    } else {
-        format!("{} hours changed", dirty.hours.len())
-    };
-    lines.push(format!("since the last sync: {dirty}"));
-    if let Some(answer) = answer {
-        lines.push(format!("bytes read from files: {}", of(&tally.bytes)));
-        let read = of(&tally.server_rows);
-        lines.push(format!("rows read from mart.fact_sales: {read}"));
-        lines.push(format!("answer: {answer} rows"));
-    }
+    let lines = snapshot.tally.lines(answer);
     let field = Field::new("QUERY PLAN", DataType::Utf8, true);
     let column: ArrayRef = Arc::new(StringArray::from(lines));
     let schema = Arc::new(Schema::new(vec![field]));

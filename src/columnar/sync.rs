@@ -4,20 +4,25 @@
 
 use super::error::ColumnarError;
 use super::file::{self, Writer};
-use super::folder::{self, claim, fault};
-use super::hours::{Dirty, Span, answered, shown, to_write};
-use super::manifest::{self, Entry, Found, Manifest};
+use super::hours::{Span, answered, shown, to_write};
+use super::manifest::{self, Entry, Found, Held, Manifest};
 use super::report::{self, Round};
-use super::rows::{self, IN_ORDER, within};
-use super::table::{COLUMNS, FORMAT};
+use super::rows::{self, within};
+use super::table::{FORMAT, Table};
 use crate::pg::{Client, Param, Settings, Target, owners};
 use crate::system::lead::Work;
 use nix::fcntl::Flock;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod begin;
+mod clean;
+mod seal;
+
+use begin::find;
+use seal::Seal;
 
 /// Options of a sync.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +71,10 @@ pub struct Sync {
     /// Held as long as the store is written here.
     _marker: Flock<File>,
     store: String,
+    /// Up to where files of orders may be written.
+    seal: Seal,
+    /// Up to where the last round wrote files of a table whose closed hours still change much.
+    wrote_until: Option<i64>,
 }
 
 impl Sync {
@@ -103,6 +112,8 @@ impl Sync {
             options,
             _marker: marker,
             store: store.store.clone(),
+            seal: Seal::default(),
+            wrote_until: None,
         };
         match sync.take_place(&store).await {
             Ok(notes) => Ok((sync, notes)),
@@ -121,15 +132,17 @@ impl Sync {
     }
 
     /// Writes what is due. Calls `say` before each file.
-    pub async fn round(&self, say: impl FnMut(&str)) -> Result<Done, ColumnarError> {
+    pub async fn round(&mut self, say: impl FnMut(&str)) -> Result<Done, ColumnarError> {
         let round = Round::begin(&self.folder, self.options.fresh);
-        let done = async {
-            let (done, checked) = self.write_due(&round, say).await?;
-            let written = (done.written, done.rows, done.bytes);
-            round.ended(&self.client, written, &checked).await?;
-            Ok(done)
+        let done = match self.write_due(&round, say).await {
+            Ok((done, checked)) => {
+                let written = (done.written, done.rows, done.bytes);
+                let told = round.ended(&self.client, written, &checked).await;
+                told.map(|()| done)
+            }
+            Err(error) => Err(error),
         };
-        match done.await {
+        match done {
             Ok(done) => Ok(done),
             Err(error) => Err(report::failed(&self.client, error).await),
         }
@@ -137,8 +150,8 @@ impl Sync {
 
     /// Returns the files that were damaged, too, and those of which queries said so.
     async fn write_due(
-        &self,
-        round: &Round<'_>,
+        &mut self,
+        round: &Round,
         mut say: impl FnMut(&str),
     ) -> Result<(Done, Vec<i64>), ColumnarError> {
         let mut done = Done::default();
@@ -147,36 +160,72 @@ impl Sync {
         let (notes, damaged) = self
             .discard_damaged(&store, |id| checked.contains(&id))
             .await?;
+        let damage = !damaged.is_empty();
         checked.extend(damaged);
         done.notes = notes;
-        if store.dirty.all {
-            manifest::discard_all(&self.client).await?;
+        let mut stale = damage;
+        for held in used(&store).filter(|held| held.dirty.all) {
+            manifest::discard_all(&self.client, held.table).await?;
+            stale = true;
         }
-        let store = if done.notes.is_empty() && !store.dirty.all {
-            store
-        } else {
-            self.read().await?
-        };
-        if let Some(wanted) = self.wanted(&store).await? {
-            self.forget_before(&store, wanted.start).await?;
-            let held = answered(store.files.iter().map(|file| &file.span), &store.dirty);
-            for unit in to_write(wanted, &held) {
+        let store = if stale { self.read().await? } else { store };
+        for held in used(&store) {
+            let Some(wanted) = self.wanted(&store, held).await? else {
+                continue;
+            };
+            let wanted = if held.table.unsettled > 0 {
+                let again = damage || self.options.fresh.is_none();
+                match self.orders(&store, wanted, again).await? {
+                    Some(wanted) => wanted,
+                    None => continue,
+                }
+            } else {
+                wanted
+            };
+            self.forget_before(held, wanted.start).await?;
+            let answering = answered(held.spans(), &held.dirty);
+            for unit in to_write(wanted, &answering) {
                 say(&format!(
-                    "writing {} hours from {}",
+                    "writing {} hours of {} from {}",
                     unit.end - unit.start,
+                    held.table.name,
                     shown(unit.start)
                 ));
                 if done.written == 0 {
                     round.writes(&self.client).await?;
                 }
-                let written = self.write(unit).await?;
+                let written = self.write(held.table, unit).await?;
                 done.written += 1;
                 done.rows += written.rows();
                 done.bytes += written.bytes;
             }
         }
+        if self.seal.is_waiting() && self.options.fresh.is_none() {
+            done.notes.push(
+                "later hours of mart.orders get no files yet: a transaction that may have changed them has not ended".to_owned(),
+            );
+        }
         done.files = self.tidy(&mut done.notes).await?;
         Ok((done, checked))
+    }
+
+    /// The hours of orders that may and should be written. Orders of closed hours are paid, shipped and completed: they are
+    /// written anew once per hour, if not `again`.
+    async fn orders(
+        &mut self,
+        store: &Manifest,
+        wanted: Range<i64>,
+        again: bool,
+    ) -> Result<Option<Range<i64>>, ColumnarError> {
+        let sealed = self.seal.up_to(&self.client, store, wanted.end).await?;
+        let Some(end) = sealed.filter(|end| wanted.start < *end) else {
+            return Ok(None);
+        };
+        if self.wrote_until == Some(end) && !again {
+            return Ok(None);
+        }
+        self.wrote_until = Some(end);
+        Ok(Some(wanted.start..end))
     }
 
     async fn read(&self) -> Result<Manifest, ColumnarError> {
@@ -192,44 +241,62 @@ impl Sync {
         }
     }
 
-    /// The hours that should be in files. `None` if the table is empty and nothing is in files.
-    async fn wanted(&self, store: &Manifest) -> Result<Option<Range<i64>>, ColumnarError> {
+    /// The hours of a table that should be in files. `None` if there are none.
+    async fn wanted(
+        &self,
+        store: &Manifest,
+        held: &Held,
+    ) -> Result<Option<Range<i64>>, ColumnarError> {
+        let table = held.table;
         let closed = "SELECT floor(extract(epoch FROM now() - make_interval(secs => $1)) / 3600)::bigint AS hour";
         let settle = [Param::Float(self.options.settle.as_secs_f64())];
         let closed = self.client.query(closed, &settle).await;
         let closed = closed.map_err(ColumnarError::server("ask for the time"))?;
         let closed = closed.first("hour").int().unwrap_or(store.now_hour);
         let closed = self.options.until.map_or(closed, |until| until.min(closed));
-        let held = store.files.iter().map(|file| file.span.hours.start).min();
-        let first = if let Some(first) = held {
+        let closed = closed - table.unsettled;
+        let whole = |hour: i64| {
+            if table.is_daily() {
+                hour.div_euclid(24) * 24
+            } else {
+                hour
+            }
+        };
+        let closed = whole(closed);
+        let first = if let Some(first) = held.spans().map(|span| span.hours.start).min() {
             // Older rows than those of the first file may have come.
-            let changed = store.dirty.hours.iter().copied().filter(|hour| *hour >= 0);
+            let changed = held.dirty.hours.iter().copied().filter(|hour| *hour >= 0);
             changed.fold(first, i64::min)
         } else {
-            let first = "SELECT floor(extract(epoch FROM min(f.sale_time)) / 3600)::bigint AS hour FROM mart.fact_sales AS f";
-            let first = self.client.query(first, &[]).await;
-            let first = first.map_err(ColumnarError::server("read mart.fact_sales"))?;
+            let first = format!(
+                "SELECT floor(extract(epoch FROM min(f.{})) / 3600)::bigint AS hour FROM {} AS f",
+                table.time, table.name
+            );
+            let first = self.client.query(&first, &[]).await;
+            let first = first.map_err(ColumnarError::server("read the first row"))?;
             match first.first("hour").int() {
                 Some(first) => first,
                 None => return Ok(None),
             }
         };
-        let first = self
-            .options
-            .keep
-            .map_or(first, |keep| first.max(closed - keep));
+        let keep = self.options.keep;
+        let first = keep.map_or(first, |keep| first.max(whole(closed - keep)));
         Ok((first < closed).then_some(first..closed))
     }
 
     /// Writes hours to one file.
-    async fn write(&self, hours: Range<i64>) -> Result<Entry, ColumnarError> {
+    async fn write(
+        &self,
+        table: &'static Table,
+        hours: Range<i64>,
+    ) -> Result<Entry, ColumnarError> {
         let writing = || ColumnarError::server("write htap.column_file");
         let client = &self.client;
         client
             .begin_as("ISOLATION LEVEL REPEATABLE READ", "")
             .await
             .map_err(writing())?;
-        let written = self.write_in_transaction(hours).await;
+        let written = self.write_in_transaction(table, hours).await;
         match written {
             Ok(entry) => client.commit().await.map_err(writing()).map(|()| entry),
             Err(error) => {
@@ -239,13 +306,18 @@ impl Sync {
         }
     }
 
-    async fn write_in_transaction(&self, hours: Range<i64>) -> Result<Entry, ColumnarError> {
+    async fn write_in_transaction(
+        &self,
+        table: &'static Table,
+        hours: Range<i64>,
+    ) -> Result<Entry, ColumnarError> {
         let writing = || ColumnarError::server("write htap.column_file");
         let client = &self.client;
         // What this snapshot sees of the log is in the file.
         let seen = "
-            DELETE FROM htap.column_dirty AS d WHERE d.hour >= to_timestamp($1) AND d.hour < to_timestamp($2)";
+            DELETE FROM htap.column_dirty AS d WHERE d.relation = $1 AND d.hour >= to_timestamp($2) AND d.hour < to_timestamp($3)";
         let bounds = [
+            Param::Text(table.name),
             Param::Float((hours.start * 3600) as f64),
             Param::Float((hours.end * 3600) as f64),
         ];
@@ -255,16 +327,16 @@ impl Sync {
         let id = client.query(id, &[]).await.map_err(writing())?;
         let snapshot = id.first("snapshot").text().unwrap_or_default().to_owned();
         let id = id.first("id").int().unwrap_or_default();
-        let path = self.folder.join(manifest::name(&self.store, id));
+        let path = self.folder.join(manifest::name(table, &self.store, id));
         let temporary = file::unfinished(&path);
-        let copied = self.copy(&temporary, &hours).await;
+        let copied = self.copy(table, &temporary, &hours).await;
         let kept =
             copied.and_then(|(finished, hour_rows)| Ok((file::keep(&finished, &path)?, hour_rows)));
         let (kept, hour_rows) = kept.inspect_err(|_| _ = std::fs::remove_file(&temporary))?;
         let insert = "
-            INSERT INTO htap.column_file (file_id, from_hour, to_hour, hour_rows, rows, bytes, sha256, format, as_of)
+            INSERT INTO htap.column_file (file_id, relation, from_hour, to_hour, hour_rows, rows, bytes, sha256, format, as_of)
             OVERRIDING SYSTEM VALUE
-            VALUES ($1, to_timestamp($2), to_timestamp($3), $4, $5, $6, pg_catalog.decode($7, 'hex'), $8::bigint, $9::pg_snapshot)";
+            VALUES ($1, $2, to_timestamp($3), to_timestamp($4), $5, $6, $7, pg_catalog.decode($8, 'hex'), $9::bigint, $10::pg_snapshot)";
         let counts: Vec<i64> = hour_rows.iter().map(|rows| *rows as i64).collect();
         let entry = Entry {
             span: Span { id, hours },
@@ -273,9 +345,10 @@ impl Sync {
             sha256: kept.sha256,
             format: FORMAT,
         };
-        let [from, to] = bounds;
+        let [relation, from, to] = bounds;
         let params = [
             Param::Int(id),
+            relation,
             from,
             to,
             Param::Ints(&counts),
@@ -291,149 +364,26 @@ impl Sync {
 
     async fn copy(
         &self,
+        table: &'static Table,
         path: &Path,
         hours: &Range<i64>,
     ) -> Result<(File, Vec<u64>), ColumnarError> {
         let failed = || ColumnarError::file("write", path);
         let file = File::create(path).map_err(failed())?;
-        let mut writer = Writer::new(file, hours.clone()).map_err(failed())?;
-        let clause = format!("WHERE {} {IN_ORDER}", within(std::slice::from_ref(hours)));
-        rows::read(&self.client, &[true; COLUMNS.len()], &clause, |batch| {
+        let mut writer = Writer::new(file, table, hours.clone()).map_err(failed())?;
+        let hours = within(table, std::slice::from_ref(hours));
+        let clause = format!("WHERE {hours} ORDER BY {}", table.order);
+        let wanted = vec![true; table.columns.len()];
+        let read = rows::read(&self.client, table, &wanted, &clause, |batch| {
             writer.add(&batch).map_err(failed())
-        })
-        .await?;
+        });
+        read.await?;
         let hour_rows = std::mem::take(&mut writer.hour_rows);
         Ok((writer.finish().map_err(failed())?, hour_rows))
     }
-
-    /// Takes files out of the manifest that are missing, of another length or format or, where `whole`, of another content,
-    /// and says so. Their hours count as changed: an older file may hold them, too. Also returns their numbers.
-    async fn discard_damaged(
-        &self,
-        store: &Manifest,
-        whole: impl Fn(i64) -> bool,
-    ) -> Result<(Vec<String>, Vec<i64>), ColumnarError> {
-        let mut notes = Vec::new();
-        let mut damaged = Vec::new();
-        for entry in &store.files {
-            let path = self.folder.join(entry.name(&store.store));
-            if let Some(why) = fault(&path, entry, whole(entry.span.id)) {
-                report::damage(&self.client, entry.span.id, &why).await?;
-                notes.push(format!(
-                    "{} {why}: its hours are written anew",
-                    path.display()
-                ));
-                damaged.push(entry.span.id);
-            }
-        }
-        manifest::discard(&self.client, &damaged).await?;
-        Ok((notes, damaged))
-    }
-
-    /// Takes out files whose hours all lie before `first`.
-    async fn forget_before(&self, store: &Manifest, first: i64) -> Result<(), ColumnarError> {
-        let old = store
-            .files
-            .iter()
-            .filter(|file| file.span.hours.end <= first);
-        let old: Vec<i64> = old.map(|file| file.span.id).collect();
-        manifest::discard(&self.client, &old).await
-    }
-
-    /// Takes out files that no longer answer for any hour, forgets changes of hours that no file holds, and removes files that
-    /// the manifest does not name. Returns the number of files left.
-    async fn tidy(&self, notes: &mut Vec<String>) -> Result<usize, ColumnarError> {
-        let writing = || ColumnarError::server("write htap.column_file");
-        let begun = self
-            .client
-            .begin_as("ISOLATION LEVEL REPEATABLE READ", "")
-            .await;
-        begun.map_err(writing())?;
-        let tidied = self.tidy_in_transaction().await;
-        let files = match tidied {
-            Ok(files) => self
-                .client
-                .commit()
-                .await
-                .map_err(writing())
-                .map(|()| files),
-            Err(error) => {
-                let _ = self.client.rollback().await;
-                Err(error)
-            }
-        }?;
-        notes.extend(folder::remove_orphans(&self.folder, &self.store, &files)?);
-        Ok(files.len())
-    }
-
-    async fn tidy_in_transaction(&self) -> Result<BTreeSet<String>, ColumnarError> {
-        let store = self.read().await?;
-        let held = answered(store.files.iter().map(|file| &file.span), &Dirty::default());
-        let live: BTreeSet<i64> = held.values().copied().collect();
-        let (live, idle): (Vec<&Entry>, Vec<&Entry>) = store
-            .files
-            .iter()
-            .partition(|file| live.contains(&file.span.id));
-        let idle: Vec<i64> = idle.iter().map(|file| file.span.id).collect();
-        let writing = || ColumnarError::server("write htap.column_file");
-        if !idle.is_empty() {
-            let delete = "DELETE FROM htap.column_file AS f WHERE f.file_id = ANY ($1)";
-            self.client
-                .execute(delete, &[Param::Ints(&idle)])
-                .await
-                .map_err(writing())?;
-        }
-        // Those before the first file get one in the next round, unless they are too old.
-        let end = live
-            .iter()
-            .map(|file| file.span.hours.end)
-            .max()
-            .unwrap_or_default();
-        let open =
-            |hour: &i64| *hour >= end || self.options.keep.is_some() && !held.contains_key(hour);
-        let unheld: Vec<i64> = store.dirty.hours.iter().copied().filter(open).collect();
-        if !unheld.is_empty() {
-            let forget =
-                "DELETE FROM htap.column_dirty AS d WHERE isfinite(d.hour) AND d.hour = ANY (
-                              SELECT to_timestamp(h * 3600.0) FROM unnest($1) AS h)";
-            self.client
-                .execute(forget, &[Param::Ints(&unheld)])
-                .await
-                .map_err(writing())?;
-        }
-        Ok(live.iter().map(|file| file.name(&store.store)).collect())
-    }
 }
 
-/// Finds the store and its folder, and begins them if there are none.
-async fn find(
-    client: &Client,
-    options: &Options,
-    say: &mut impl FnMut(&str),
-) -> Result<(PathBuf, Flock<File>, Manifest), ColumnarError> {
-    let store = match manifest::read(client).await? {
-        Found::Store(store) => store,
-        Found::Nothing(why) => {
-            say(&format!("all files are written anew: {why}"));
-            manifest::switch_on(client).await?;
-            match manifest::read(client).await? {
-                Found::Store(store) => store,
-                Found::Nothing(why) => return Err(ColumnarError::Refused(why.to_owned())),
-            }
-        }
-    };
-    let folder = options
-        .folder
-        .clone()
-        .or_else(|| store.folder.clone().map(PathBuf::from));
-    let Some(folder) = folder else {
-        return Err(ColumnarError::Refused(
-            "name a folder for the column files with --folder".to_owned(),
-        ));
-    };
-    let marker = claim(&folder, &store.store)?;
-    let folder = folder
-        .canonicalize()
-        .map_err(ColumnarError::file("open", &folder))?;
-    Ok((folder, marker, store))
+/// The tables of the store that are wanted.
+fn used(store: &Manifest) -> impl Iterator<Item = &Held> {
+    store.held.iter().filter(|held| held.barred.is_none())
 }

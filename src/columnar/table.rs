@@ -1,6 +1,7 @@
-//! The table that the column store holds, `mart.fact_sales`: its columns, as PostgreSQL has them and as files have them.
+//! The tables that the column store holds: their columns, as PostgreSQL has them and as files have them.
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 /// Digits of an amount: more than a price of 10 digits times an integer needs.
@@ -11,62 +12,185 @@ pub(super) const SCALE: i8 = 2;
 /// Format of the files. It grows when files of an earlier version must be written anew.
 pub(super) const FORMAT: i64 = 1;
 
+/// Type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    SmallInt,
+    Integer,
+    BigInt,
+    Text,
+    /// A numeric with two decimals.
+    Amount,
+    Date,
+    /// timestamptz.
+    Time,
+}
+
+impl Kind {
+    /// Its name in PostgreSQL.
+    fn sql(self) -> &'static str {
+        match self {
+            Self::SmallInt => "smallint",
+            Self::Integer => "integer",
+            Self::BigInt => "bigint",
+            Self::Text => "text",
+            Self::Amount => "numeric",
+            Self::Date => "date",
+            Self::Time => "timestamp with time zone",
+        }
+    }
+
+    /// Its type in files and in the engine.
+    pub(super) fn data_type(self) -> DataType {
+        match self {
+            Self::SmallInt => DataType::Int16,
+            Self::Integer => DataType::Int32,
+            Self::BigInt => DataType::Int64,
+            Self::Text => DataType::Utf8,
+            Self::Amount => DataType::Decimal128(PRECISION, SCALE),
+            Self::Date => DataType::Date32,
+            Self::Time => instant(),
+        }
+    }
+}
+
 /// A column.
+#[derive(Debug)]
 pub(super) struct Column {
     /// Its name.
     pub(super) name: &'static str,
-    /// Its type in PostgreSQL.
-    pub(super) sql: &'static str,
-    /// Its type in files and in the engine.
-    pub(super) kind: fn() -> DataType,
+    /// Its type.
+    pub(super) kind: Kind,
+    /// Whether it may be NULL.
+    pub(super) nullable: bool,
 }
 
-/// The columns, in the table's order. None may be NULL.
-pub(super) const COLUMNS: [Column; 9] = [
-    column("order_id", "bigint", || DataType::Int64),
-    column("line_no", "smallint", || DataType::Int16),
-    column("user_id", "bigint", || DataType::Int64),
-    column("user_segment", "text", || DataType::Utf8),
-    column("product_id", "bigint", || DataType::Int64),
-    column("category", "text", || DataType::Utf8),
-    column("quantity", "integer", || DataType::Int32),
-    column("sales_amount", "numeric", || {
-        DataType::Decimal128(PRECISION, SCALE)
-    }),
-    column("sale_time", "timestamp with time zone", instant),
+/// A table, or a view that is read as one.
+pub(super) struct Table {
+    /// Its name, behind that of its schema.
+    pub(super) name: &'static str,
+    /// The columns, in the table's order.
+    pub(super) columns: &'static [Column],
+    /// The column by which hours are told apart: a time, or a date, of which the first hour counts.
+    pub(super) time: &'static str,
+    /// The order of rows in a file: by hour, then so that equal values stand together. Hours must, so that one of them can be
+    /// left out; the order within them lets equal values and near times compress.
+    pub(super) order: &'static str,
+    /// Hours after its end in which the rows of an hour still change much.
+    pub(super) unsettled: i64,
+    /// The table as files and the engine have it.
+    schema: LazyLock<SchemaRef>,
+}
+
+impl Table {
+    /// Its name without that of its schema, in which all are.
+    pub(super) fn bare_name(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+
+    /// The table as files and the engine have it.
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Whether days are told apart, not hours.
+    pub(super) fn is_daily(&self) -> bool {
+        let mut columns = self.columns.iter();
+        columns.any(|column| column.name == self.time && column.kind == Kind::Date)
+    }
+
+    /// The columns that this program knows: one text, to compare with what the server says.
+    pub(super) fn layout(&self) -> String {
+        let columns = self.columns.iter();
+        let columns = columns.map(|column| format!("{} {}", column.name, column.kind.sql()));
+        columns.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+const fn column(name: &'static str, kind: Kind) -> Column {
+    Column {
+        name,
+        kind,
+        nullable: false,
+    }
+}
+
+const SALES: &[Column] = &[
+    column("order_id", Kind::BigInt),
+    column("line_no", Kind::SmallInt),
+    column("user_id", Kind::BigInt),
+    column("user_segment", Kind::Text),
+    column("product_id", Kind::BigInt),
+    column("category", Kind::Text),
+    column("quantity", Kind::Integer),
+    column("sales_amount", Kind::Amount),
+    column("sale_time", Kind::Time),
 ];
 
-/// The column by which hours are told apart.
-pub(super) const TIME: &str = "sale_time";
+const USER_DAY: &[Column] = &[
+    column("user_id", Kind::BigInt),
+    column("day", Kind::Date),
+    column("orders", Kind::BigInt),
+    column("amount", Kind::Amount),
+];
 
-const fn column(name: &'static str, sql: &'static str, kind: fn() -> DataType) -> Column {
-    Column { name, sql, kind }
+const ORDERS: &[Column] = &[
+    column("order_id", Kind::BigInt),
+    column("user_id", Kind::BigInt),
+    column("total_amount", Kind::Amount),
+    column("status", Kind::Text),
+    column("created_at", Kind::Time),
+    column("updated_at", Kind::Time),
+    Column {
+        name: "completed_at",
+        kind: Kind::Time,
+        nullable: true,
+    },
+];
+
+/// The tables.
+pub(super) static TABLES: [Table; 3] = [
+    Table {
+        name: "mart.fact_sales",
+        columns: SALES,
+        time: "sale_time",
+        order: "date_trunc('hour', f.sale_time, 'UTC'), f.category, f.sale_time, f.order_id, f.line_no",
+        unsettled: 0,
+        schema: LazyLock::new(|| schema(SALES)),
+    },
+    Table {
+        name: "mart.user_day",
+        columns: USER_DAY,
+        time: "day",
+        order: "f.day, f.user_id",
+        unsettled: 0,
+        schema: LazyLock::new(|| schema(USER_DAY)),
+    },
+    // A view of shop.orders, which has the status as a number.
+    Table {
+        name: "mart.orders",
+        columns: ORDERS,
+        time: "created_at",
+        order: "date_trunc('hour', f.created_at, 'UTC'), f.status, f.created_at, f.order_id",
+        unsettled: 24,
+        schema: LazyLock::new(|| schema(ORDERS)),
+    },
+];
+
+fn schema(columns: &[Column]) -> SchemaRef {
+    let fields = columns
+        .iter()
+        .map(|column| Field::new(column.name, column.kind.data_type(), column.nullable));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// The type of times: microseconds, UTC.
 pub(super) fn instant() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
-/// The table as files and the engine have it.
-pub(super) static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let fields = COLUMNS
-        .iter()
-        .map(|column| Field::new(column.name, (column.kind)(), false));
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-});
-
-/// Selects the columns of the table as PostgreSQL has them now: one text, to compare with [`layout`].
-pub(super) const LAYOUT: &str = "
-    SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, pg_catalog.format_type(a.atttypid, NULL),
-                                                      CASE WHEN NOT a.attnotnull THEN 'NULL' END), ', ' ORDER BY a.attnum) AS layout
-    FROM pg_catalog.pg_attribute AS a
-    WHERE a.attrelid = to_regclass('mart.fact_sales') AND a.attnum > 0 AND NOT a.attisdropped";
-
-/// The columns that this program knows.
-pub(super) fn layout() -> String {
-    let columns = COLUMNS
-        .iter()
-        .map(|column| format!("{} {}", column.name, column.sql));
-    columns.collect::<Vec<_>>().join(", ")
 }

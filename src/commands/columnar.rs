@@ -308,7 +308,7 @@ mod with_it {
         wanted: &sync::Options,
         fresh: Option<Duration>,
     ) -> Result<(), ColumnarError> {
-        let (sync, notes) = Sync::begin(target, wanted.clone(), say).await?;
+        let (mut sync, notes) = Sync::begin(target, wanted.clone(), say).await?;
         for note in &notes {
             say(note);
         }

@@ -56,9 +56,9 @@ pub(super) async fn upkeep(lab: &Lab, asked: &Asked) -> Result<Figures, BenchErr
             Some(sql) => lab.batch(&sql).await?,
             None => _ = figures.insert("minute_orders".to_owned(), sell(lab, asked).await?),
         }
-        let store = Store::begin(lab, asked).await?;
+        let mut store = Store::begin(lab, asked).await?;
         lab.merge().await?;
-        let (ms, done) = round(&store.sync).await?;
+        let (ms, done) = round(&mut store.sync).await?;
         if done.written == 0 {
             return Err(failed("columnar sync")("it found no change"));
         }

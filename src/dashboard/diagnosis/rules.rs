@@ -166,7 +166,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "column_sync",
         about: "the column store's sync failed, does not run although it is due (10 rounds and a minute; a day and 2 hours if it runs \
-                once), or is behind; changes of the table are not logged; or their log has grown to 64 MB",
+                once), or is behind; changes of a table are not logged; or their log has grown to 64 MB",
         find: columnar::column_sync,
     },
     Rule {

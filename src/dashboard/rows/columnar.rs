@@ -3,12 +3,13 @@
 use super::{Flag, Int, Number, Word, reads};
 
 reads! {
-    /// The column store, in the first row; a kind of its files, in the others.
+    /// The column store, in the first row; one of its tables, in the others.
     Store of Columnar {
         state: Word;
         since_s: Number;
         dirty_hours: Int;
         all_dirty: Flag;
+        unlogged: Word;
         log_bytes: Number;
         last_s: Number;
         fresh_s: Number;

@@ -155,7 +155,12 @@ fn a_sync_that_died_failed_or_is_behind_is_told() {
         let disable = "ALTER TABLE mart.fact_sales DISABLE TRIGGER log_columns_update";
         admin.batch(disable).await.unwrap();
         until(&mut headless, "changes are not logged", |model| {
-            state(model) == "not logged" && says(model, "column_sync", "are not logged")
+            state(model) == "not logged"
+                && says(
+                    model,
+                    "column_sync",
+                    "changes of mart.fact_sales are not logged",
+                )
         })
         .await;
         admin

@@ -820,19 +820,19 @@ pub fn stream() -> Board {
     board
 }
 
-/// The column store: a sync at work, files of months, days and hours, one of which is damaged.
+/// The column store: a sync at work, files of three tables, one of which is damaged.
 pub fn columnar() -> Board {
     let mut board = opened(usual(), "pu");
     let parts = table(
-        "part|state|since_s|files|rows|bytes|heap_bytes|ratio|from_epoch|closed_epoch|dirty_hours|all_dirty|log_bytes|last_s|took_ms|\
+        "part|state|since_s|files|rows|bytes|heap_bytes|ratio|from_epoch|closed_epoch|dirty_hours|all_dirty|unlogged|log_bytes|last_s|took_ms|\
          wrote_s|wrote_files|wrote_rows|wrote_bytes|pid|queries|bytes_read|rows_read|damaged|damage|error|folder|free_bytes|disk_bytes|\
          fresh_s|on_standby|now_epoch",
         &[
-            "store|writing|1.4|17|2400000|24000000|390000000|16.2|1760000400|1771002000|3|false|8192|2.1|830.0|2.1|2|8100|90000|4711|||\
+            "store|writing|1.4|52|4260000|46900000|790000000|16.2|1760000400|1771002000|9|false||8192|2.1|830.0|2.1|2|8100|90000|4711|||\
              |1|file 12 is missing||/var/lib/htap-top/columnar|81000000000|200000000000|1.0|false|1771002461",
-            "months|||4|2100000|20500000||16.6|1760000400|1769904000||||||||||||||||||||||",
-            "days|||12|290000|3300000||14.3|1769904000|1770940800||||||||||||||||||||||",
-            "hours|||1|10000|200000||8.1|1770998400|1771002000||||||||||||||||||||||",
+            "fact_sales|||17|2400000|24000000|390000000|16.2|1760000400|1771002000|3|false|||||||||||||||||||||",
+            "user_day|||16|930000|5900000|120000000|20.3|1759968000|1770940800|0|false|||||||||||||||||||||",
+            "orders|||19|930000|17000000|280000000|16.5|1760000400|1770915600|6|false|||||||||||||||||||||",
         ],
     );
     let _ = board.answer("columnar", parts);

@@ -5,6 +5,7 @@ mod oracle;
 mod queries;
 mod routed;
 mod served;
+mod tables;
 mod watched;
 
 use super::{ask, number, shop};
@@ -50,7 +51,7 @@ impl Store {
             until,
             ..sync::Options::default()
         };
-        let (sync, mut notes) = Sync::begin(&self.database.target(), options, |_| ()).await?;
+        let (mut sync, mut notes) = Sync::begin(&self.database.target(), options, |_| ()).await?;
         let mut done = sync.round(|_| ()).await?;
         notes.append(&mut done.notes);
         Ok(Done { notes, ..done })
@@ -129,9 +130,11 @@ impl Store {
         ))
     }
 
-    /// All rows are the same.
+    /// All rows of all tables are the same.
     async fn holds_all_rows(&self) {
-        self.agrees("SELECT * FROM fact_sales", "UTC").await;
+        for table in ["fact_sales", "user_day", "orders"] {
+            self.agrees(&format!("SELECT * FROM {table}"), "UTC").await;
+        }
     }
 }
 

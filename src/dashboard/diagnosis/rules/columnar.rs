@@ -57,9 +57,9 @@ fn changed(store: Store<'_>) -> String {
 
 fn unlogged(store: Store<'_>) -> Option<(String, String)> {
     store.state().is("not logged").then(|| {
+        let tables = store.unlogged().shown();
         (
-            "changes of mart.fact_sales are not logged: the column store refuses queries"
-                .to_owned(),
+            format!("changes of {tables} are not logged: the column store refuses queries"),
             format!("htap-top columnar sync as a superuser writes it anew, or {SWITCH_OFF}"),
         )
     })

@@ -82,7 +82,7 @@ fn damaged_files_are_found_and_written_anew() {
             until: Some(until),
             ..Default::default()
         };
-        let (begun, notes) = Sync::begin(&target, options, |_| ()).await.unwrap();
+        let (mut begun, notes) = Sync::begin(&target, options, |_| ()).await.unwrap();
         assert_eq!(notes.len(), 1);
         store.holds_all_rows().await;
         begun.round(|_| ()).await.unwrap();
@@ -138,7 +138,7 @@ fn what_a_dead_sync_leaves_is_removed_and_what_is_foreign_is_left() {
             keep: Some(40 * 24),
             ..Default::default()
         };
-        let (kept, _) = Sync::begin(&store.database.target(), keep, |_| ())
+        let (mut kept, _) = Sync::begin(&store.database.target(), keep, |_| ())
             .await
             .unwrap();
         kept.round(|_| ()).await.unwrap();

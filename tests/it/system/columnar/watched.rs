@@ -53,7 +53,7 @@ fn files_and_rounds_and_queries_are_counted() {
         assert_eq!(panel(&store).await.rows.len(), 0);
         let until = hour(&store.client, "now() - interval '2 days'").await;
         let target = store.database.target();
-        let (running, _) = Sync::begin(&target, options(&store, Some(until)), |_| ())
+        let (mut running, _) = Sync::begin(&target, options(&store, Some(until)), |_| ())
             .await
             .unwrap();
         let done = running.round(|_| ()).await.unwrap();
@@ -107,7 +107,7 @@ fn a_sync_that_runs_writes_anew_what_a_query_found_damaged() {
         let store = Store::new().await;
         let until = hour(&store.client, "now() - interval '2 days'").await;
         let target = store.database.target();
-        let (running, _) = Sync::begin(&target, options(&store, Some(until)), |_| ())
+        let (mut running, _) = Sync::begin(&target, options(&store, Some(until)), |_| ())
             .await
             .unwrap();
         running.round(|_| ()).await.unwrap();
@@ -155,7 +155,7 @@ fn why_a_sync_failed_is_kept_until_one_succeeds() {
             ..sync::Options::default()
         };
         let target = store.database.target();
-        let (running, _) = Sync::begin(&target, options.clone(), |_| ()).await.unwrap();
+        let (mut running, _) = Sync::begin(&target, options.clone(), |_| ()).await.unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         std::fs::write(&folder, "a file in place of the folder").unwrap();
         let error = running.round(|_| ()).await.unwrap_err().to_string();
@@ -167,7 +167,7 @@ fn why_a_sync_failed_is_kept_until_one_succeeds() {
         let rows = until_state(&store, "failed").await;
         assert_eq!(rows.first("error").text(), Some(error.as_str()));
         std::fs::remove_file(&folder).unwrap();
-        let (running, _) = Sync::begin(&target, options, |_| ()).await.unwrap();
+        let (mut running, _) = Sync::begin(&target, options, |_| ()).await.unwrap();
         running.round(|_| ()).await.unwrap();
         let rows = until_state(&store, "idle").await;
         assert!(!rows.first("error").is_known(), "{rows:?}");

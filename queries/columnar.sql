@@ -8,7 +8,7 @@
 -- key = ["part"]
 -- rates = ["queries", "bytes_read", "rows_read"]
 -- narrow = ["part", "state", "since_s", "files", "bytes", "ratio", "dirty_hours", "error"]
--- compact = ["part", "state", "since_s", "files", "rows", "bytes", "ratio", "closed_epoch", "dirty_hours", "last_s", "took_ms", "pid", "queries", "bytes_read", "damaged", "error"]
+-- compact = ["part", "state", "since_s", "files", "rows", "bytes", "ratio", "open_s", "dirty_hours", "last_s", "took_ms", "pid", "queries", "bytes_read", "damaged", "error"]
 -- empty = "no column store: htap-top columnar sync makes one (htap-top help columnar)"
 -- about = """
 -- The column store: the store as a whole, then each table that it holds. Hours that have changed since their file was written
@@ -50,10 +50,15 @@
 -- hidden = true
 -- unit = "time"
 -- help = "The first hour in files."
+-- [columns.open_s]
+-- title = "open"
+-- unit = "seconds"
+-- help = "Time since the end of the last file: rows of this time are read from the table. Orders get files a day later, when most are completed."
 -- [columns.closed_epoch]
 -- title = "up to"
+-- hidden = true
 -- unit = "time"
--- help = "Where the last file ends. Later rows are read from the table. Orders get files a day later, when most are completed."
+-- help = "Where the last file ends."
 -- [columns.dirty_hours]
 -- title = "changed"
 -- unit = "count"
@@ -246,6 +251,7 @@ SELECT t.part,
        t.heap_bytes::pg_catalog.int8 AS heap_bytes,
        pg_catalog.round(t.ratio::pg_catalog.numeric, 1)::pg_catalog.float8 AS ratio,
        extract(epoch FROM t.from_hour)::pg_catalog.float8 AS from_epoch,
+       greatest(extract(epoch FROM pg_catalog.clock_timestamp() - t.to_hour), 0)::pg_catalog.float8 AS open_s,
        extract(epoch FROM t.to_hour)::pg_catalog.float8 AS closed_epoch,
        t.dirty_hours::pg_catalog.int8 AS dirty_hours,
        t.all_dirty,

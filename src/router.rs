@@ -296,7 +296,7 @@ impl Router {
         self
     }
 
-    /// Sends reads of `mart.fact_sales` from that cost on to a column store, if it answers them as PostgreSQL does. It
+    /// Sends reads of `mart.fact_sales` and `mart.user_day` from that cost on to a column store, if it answers them as PostgreSQL does. It
     /// must be that of the primary: its answers then include what a session has written.
     #[must_use]
     pub fn with_column_store(mut self, store: Arc<dyn ColumnStore>) -> Self {

@@ -25,16 +25,16 @@ pub(super) struct Options {
 /// Commands of `columnar`.
 #[derive(Clone, Debug, Subcommand)]
 enum ColumnarCommand {
-    /// Write closed hours of mart.fact_sales to column files, and those anew whose rows have changed
+    /// Write closed hours of sales, orders and customers' days to column files, and those anew whose rows have changed
     #[command(
         after_help = "The first sync begins the log of changes, for which it needs a superuser; later ones can connect as \
                       htap_refresh. Run it where queries run: they read the same folder. Files that are missing or damaged \
                       are written anew from the rows."
     )]
     Sync(Syncing),
-    /// Answer a SELECT from column files and, for hours that are open or have changed, from mart.fact_sales
+    /// Answer a SELECT from column files and, for hours that are open or have changed, from PostgreSQL
     #[command(
-        after_help = "The table is fact_sales, or mart.fact_sales. What the column store does not compute exactly as PostgreSQL \
+        after_help = "The tables are fact_sales, orders and user_day of the schema mart. What the column store does not compute exactly as PostgreSQL \
                       does is refused with exit code 2 before anything runs. EXPLAIN and EXPLAIN ANALYZE tell what is read."
     )]
     Query(Querying),
@@ -59,7 +59,7 @@ struct Syncing {
     /// Repeat, writing an hour that has closed or changed within this time, such as 1s
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     fresh: Option<Duration>,
-    /// Time for which an hour stays open after its end
+    /// Time for which an hour stays open after its end; hours of orders stay open a day more
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1min")]
     settle: Duration,
     /// Keep hours from this many days ago on in files; older ones are read from the rows

@@ -430,7 +430,7 @@ async fn planned(
     let asks = router.column_store().is_some() && objection.is_none() && params == 0;
     let of_sales = asks
         && plan.cost >= router.olap_cost
-        && columns::means_sales(catalogue, &plan.scanned, known)
+        && columns::means_held(catalogue, &plan.scanned, known)
             .await
             .map_err(|error| unasked(&error))?;
     let planned = Planned {

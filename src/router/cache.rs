@@ -92,6 +92,6 @@ pub(super) struct Verdict {
 pub(super) struct Planned {
     pub(super) objection: Option<Objection>,
     pub(super) cost: f64,
-    /// True if it reads `mart.fact_sales` alone. Only looked up for a column store, and if the plan is dear.
+    /// True if it reads tables of the column store alone. Only looked up for a column store, and if the plan is dear.
     pub(super) of_sales: bool,
 }

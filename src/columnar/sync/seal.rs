@@ -6,12 +6,12 @@ use crate::columnar::error::ColumnarError;
 use crate::columnar::manifest::Manifest;
 use crate::pg::{Client, Param, PgError};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-/// Time that a round waits for transactions. The next one goes on with it.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Time between two looks.
+/// Time between two looks at the transactions.
 const LOOK: Duration = Duration::from_millis(20);
+/// Looks of a round. The next one goes on with it.
+const LOOKS: usize = 100;
 
 /// The transactions that write orders: each has this lock before it writes, until it ends.
 const WRITERS: &str = "
@@ -67,8 +67,13 @@ impl Seal {
 
     /// Waits for a moment until the transactions have ended.
     async fn wait(&mut self, client: &Client) -> Result<(), ColumnarError> {
-        let end = Instant::now() + PATIENCE;
-        while let Some((until, before)) = &mut self.waits {
+        for look in 0..LOOKS {
+            let Some((until, before)) = &mut self.waits else {
+                break;
+            };
+            if look > 0 {
+                sleep(LOOK).await;
+            }
             if !before.is_empty() {
                 let now = writers(client).await?;
                 before.retain(|writer| now.contains(writer));
@@ -76,10 +81,6 @@ impl Seal {
             if before.is_empty() {
                 self.sealed = Some(*until);
                 self.waits = None;
-            } else if Instant::now() >= end {
-                break;
-            } else {
-                sleep(LOOK).await;
             }
         }
         Ok(())

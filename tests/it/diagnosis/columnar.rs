@@ -12,11 +12,11 @@ use htap_top::system::schema;
 const LOCK: &str = "SELECT pg_advisory_lock(hashtext('htap.columnar'), 0)";
 /// A month's file, one of a day, and two of hours; hours that have changed, one of them in no file.
 const FILES: &str = "
-    INSERT INTO htap.column_file (from_hour, to_hour, hour_rows, rows, bytes, sha256, format, as_of)
-    SELECT f.began, f.began + make_interval(hours => f.hours), array_fill(10, ARRAY[f.hours]), 10 * f.hours, 1000 * f.hours,
+    INSERT INTO htap.column_file (relation, from_hour, to_hour, hour_rows, rows, bytes, sha256, format, as_of)
+    SELECT f.relation, f.began, f.began + make_interval(hours => f.hours), array_fill(10, ARRAY[f.hours]), 10 * f.hours, 1000 * f.hours,
            sha256(''), 1, pg_current_snapshot()
-    FROM (VALUES (timestamptz '2026-01-01 00:00+00', 744), ('2026-02-01 00:00+00', 24), ('2026-02-02 00:00+00', 1),
-                 ('2026-02-02 01:00+00', 1)) AS f (began, hours);
+    FROM (VALUES ('mart.fact_sales', timestamptz '2026-01-01 00:00+00', 744), ('mart.fact_sales', '2026-02-01 00:00+00', 24),
+                 ('mart.fact_sales', '2026-02-02 00:00+00', 1), ('mart.orders', '2026-02-02 01:00+00', 1)) AS f (relation, began, hours);
     INSERT INTO htap.column_dirty (hour) VALUES ('2026-01-05 03:00+00'), ('2026-01-05 03:00+00'), ('2026-01-05 04:00+00'),
                                                 ('2026-02-02 02:00+00')";
 
@@ -92,9 +92,12 @@ fn a_sync_that_died_failed_or_is_behind_is_told() {
         let (_, _, cure) = finding(&headless.model, "column_sync").unwrap();
         assert!(cure.contains("htap-top columnar sync --fresh 1s"), "{cure}");
         let model = &headless.model;
-        assert_eq!(cells(model, "part"), ["store", "months", "days", "hours"]);
-        assert_eq!(cells(model, "files"), ["4", "1", "1", "2"]);
-        assert_eq!(cells(model, "rows"), ["7700", "7440", "240", "20"]);
+        assert_eq!(
+            cells(model, "part"),
+            ["store", "fact_sales", "user_day", "orders"]
+        );
+        assert_eq!(cells(model, "files"), ["4", "3", "0", "1"]);
+        assert_eq!(cells(model, "rows"), ["7700", "7690", "0", "10"]);
         assert_eq!(cells(model, "dirty_hours")[0], "2");
         let closed = 1_769_997_600.0; // 2026-02-02 02:00 UTC
         assert_eq!(cells(model, "closed_epoch")[0], format!("{closed}"));
@@ -265,9 +268,9 @@ fn damaged_files_and_a_full_disk_are_told_until_they_are_mended() {
         )
         .unwrap();
         for line in [
-            "htap_top_columnar_files{part=\"months\"} 1.0",
+            "htap_top_columnar_files{part=\"fact_sales\"} 3.0",
             "htap_top_columnar_damaged{part=\"store\"} 1.0",
-            "htap_top_columnar_bytes{part=\"days\"} 24000.0",
+            "htap_top_columnar_bytes{part=\"orders\"} 1000.0",
         ] {
             assert!(text.lines().any(|told| told == line), "{line}: {text}");
         }

@@ -824,15 +824,15 @@ pub fn stream() -> Board {
 pub fn columnar() -> Board {
     let mut board = opened(usual(), "pu");
     let parts = table(
-        "part|state|since_s|files|rows|bytes|heap_bytes|ratio|from_epoch|closed_epoch|dirty_hours|all_dirty|unlogged|log_bytes|last_s|took_ms|\
+        "part|state|since_s|files|rows|bytes|heap_bytes|ratio|from_epoch|open_s|closed_epoch|dirty_hours|all_dirty|unlogged|log_bytes|last_s|took_ms|\
          wrote_s|wrote_files|wrote_rows|wrote_bytes|pid|queries|bytes_read|rows_read|damaged|damage|error|folder|free_bytes|disk_bytes|\
          fresh_s|on_standby|now_epoch",
         &[
-            "store|writing|1.4|52|4260000|46900000|790000000|16.2|1760000400|1771002000|9|false||8192|2.1|830.0|2.1|2|8100|90000|4711|||\
+            "store|writing|1.4|52|4260000|46900000|790000000|16.2|1760000400|461.0|1771002000|9|false||8192|2.1|830.0|2.1|2|8100|90000|4711|||\
              |1|file 12 is missing||/var/lib/htap-top/columnar|81000000000|200000000000|1.0|false|1771002461",
-            "fact_sales|||17|2400000|24000000|390000000|16.2|1760000400|1771002000|3|false|||||||||||||||||||||",
-            "user_day|||16|930000|5900000|120000000|20.3|1759968000|1770940800|0|false|||||||||||||||||||||",
-            "orders|||19|930000|17000000|280000000|16.5|1760000400|1770915600|6|false|||||||||||||||||||||",
+            "fact_sales|||17|2400000|24000000|390000000|16.2|1760000400|461.0|1771002000|3|false|||||||||||||||||||||",
+            "user_day|||16|930000|5900000|120000000|20.3|1759968000|61661.0|1770940800|0|false|||||||||||||||||||||",
+            "orders|||19|930000|17000000|280000000|16.5|1760000400|86861.0|1770915600|6|false|||||||||||||||||||||",
         ],
     );
     let _ = board.answer("columnar", parts);

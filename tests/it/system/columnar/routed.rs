@@ -46,7 +46,12 @@ fn dear_reads_of_the_table_go_to_the_column_store_and_others_do_not() {
         store.sync(Some(until)).await.unwrap();
         let executor = executor(&store).await;
         let reader = store.database.connect_as("htap_olap").await;
-        for sql in [DEAR, "SELECT count(*) FROM mart.fact_sales /* all */ ;"] {
+        for sql in [
+            DEAR,
+            "SELECT count(*) FROM mart.fact_sales /* all */ ;",
+            "SELECT s.user_segment, sum(d.amount) FROM user_day AS d JOIN fact_sales AS s ON s.user_id = d.user_id \
+             GROUP BY s.user_segment ORDER BY sum(d.amount)",
+        ] {
             let (rule, table) = ran(&executor, sql, &[]).await;
             assert_eq!(rule, Rule::Columnar, "{sql}");
             assert_eq!(table, reader.query_text(sql, usize::MAX).await.unwrap());
@@ -60,7 +65,7 @@ fn dear_reads_of_the_table_go_to_the_column_store_and_others_do_not() {
             .filter(columnar)
             .collect();
         assert_eq!(sent.len(), 1);
-        assert_eq!((sent[0].0.1.pool, sent[0].1), (Pool::Olap, &2));
+        assert_eq!((sent[0].0.1.pool, sent[0].1), (Pool::Olap, &3));
         let count = Param::Int(0);
         for (sql, params, why) in [
             ("EXPLAIN SELECT count(*) FROM fact_sales", &[][..], ""),

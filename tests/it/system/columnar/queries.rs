@@ -10,6 +10,10 @@ use std::time::Duration;
 pub const QUESTIONS: &[&str] = &[
     "SELECT * FROM fact_sales",
     "SELECT count(*) FROM mart.fact_sales",
+    "SELECT * FROM user_day",
+    "SELECT * FROM mart.orders",
+    "SELECT status, count(*), sum(total_amount), min(created_at), max(completed_at) FROM orders GROUP BY status",
+    "SELECT count(*), max(day) FROM user_day WHERE day > current_date - 30",
     "SELECT category, count(*), sum(quantity), sum(sales_amount), min(sale_time), max(sales_amount) FROM fact_sales GROUP BY category",
     "SELECT user_segment, avg(sales_amount), avg(quantity), count(DISTINCT user_id) FROM fact_sales GROUP BY user_segment",
     "SELECT date_trunc('hour', sale_time) AS hour, count(DISTINCT user_id), sum(sales_amount) FROM fact_sales GROUP BY 1",

@@ -219,7 +219,12 @@ impl Check<'_> {
                 }
             }
             Expr::Like(like) => {
-                let plain = match &*like.pattern {
+                // The engine casts it to the type of the column.
+                let pattern = match &*like.pattern {
+                    Expr::Cast(cast) if is_text(cast.field.data_type()) => &cast.expr,
+                    _ => &like.pattern,
+                };
+                let plain = match &**pattern {
                     Expr::Literal(value, _) => value
                         .try_as_str()
                         .flatten()

@@ -87,7 +87,9 @@ impl Pushed {
                 self.conditions.push(format!("f.{column} {op} {value}"));
             }
             // Only equality: other comparisons depend on the database's collation.
-            ScalarValue::Utf8(Some(text)) if op == Operator::Eq && !text.contains('\0') => {
+            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text))
+                if op == Operator::Eq && !text.contains('\0') =>
+            {
                 self.conditions
                     .push(format!("f.{column} = {}", quote_literal(text)));
             }

@@ -7,10 +7,13 @@ use super::engine::failed;
 use super::error::ColumnarError;
 use super::store::{Columnar, Rows};
 use crate::pg::Target;
-use datafusion::arrow::array::AsArray;
+use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::ipc::writer::StreamWriter;
 use std::io::Write;
+use std::sync::Arc;
 
 /// Answers a SELECT, or an EXPLAIN of one, and writes the answer.
 pub async fn query(
@@ -48,11 +51,29 @@ async fn arrow(mut rows: Rows, out: impl Write + Send) -> Result<(), ColumnarErr
         ArrowError::IoError(_, source) => writing(source),
         other => ColumnarError::Query(other.to_string()),
     };
-    let mut stream = StreamWriter::try_new(out, rows.schema()).map_err(failed)?;
+    let schema = without_views(rows.schema());
+    let mut stream = StreamWriter::try_new(out, &schema).map_err(failed)?;
     while let Some(batch) = rows.next().await? {
-        stream.write(&batch).map_err(failed)?;
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &rows);
+        stream.write(&batch.map_err(failed)?).map_err(failed)?;
     }
     stream.finish().map_err(failed)
+}
+
+/// The columns with texts in the form that all programs read.
+fn without_views(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        let kind = match field.data_type() {
+            DataType::Utf8View => DataType::Utf8,
+            other => other.clone(),
+        };
+        Field::new(field.name(), kind, true)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn writing(source: std::io::Error) -> ColumnarError {

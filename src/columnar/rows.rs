@@ -6,7 +6,7 @@ use crate::pg::Client;
 use crate::system::archive::unescaped;
 use datafusion::arrow::array::{
     ArrayRef, Date32Builder, Decimal128Builder, Int16Builder, Int32Builder, Int64Builder,
-    RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    RecordBatch, StringViewBuilder, TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::datatypes::SchemaRef;
 use std::ops::Range;
@@ -148,7 +148,7 @@ enum Builder {
     SmallInt(Int16Builder),
     Integer(Int32Builder),
     BigInt(Int64Builder),
-    Text(StringBuilder),
+    Text(StringViewBuilder),
     Amount(Decimal128Builder),
     Date(Date32Builder),
     Time(TimestampMicrosecondBuilder),
@@ -160,7 +160,7 @@ impl Builder {
             Kind::SmallInt => Self::SmallInt(Int16Builder::new()),
             Kind::Integer => Self::Integer(Int32Builder::new()),
             Kind::BigInt => Self::BigInt(Int64Builder::new()),
-            Kind::Text => Self::Text(StringBuilder::new()),
+            Kind::Text => Self::Text(StringViewBuilder::new()),
             Kind::Amount => Self::Amount(Decimal128Builder::new()),
             Kind::Date => Self::Date(Date32Builder::new()),
             Kind::Time => Self::Time(TimestampMicrosecondBuilder::new()),

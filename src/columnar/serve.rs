@@ -42,6 +42,8 @@ use wire::Wire;
 const LOGIN: Duration = Duration::from_secs(10);
 /// Connections beyond those of sessions: those that log in, or cancel a statement.
 const OTHERS: usize = 50;
+/// Time for which a client waits until one that goes has given up its place.
+const YIELD: Duration = Duration::from_millis(250);
 /// Time in which sessions end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -137,7 +139,9 @@ async fn session(
     startup: &login::Startup,
     stop: watch::Receiver<bool>,
 ) {
-    let Ok(_permit) = shared.sessions.try_acquire() else {
+    // A client that has just gone may not have given up its place yet.
+    let place = timeout(YIELD, shared.sessions.acquire()).await;
+    let Ok(Ok(_place)) = place else {
         let why = "sorry, too many clients already: see --connections";
         return login::farewell(&mut wire, fault("53300", why)).await;
     };

@@ -46,7 +46,8 @@ impl Kind {
             Self::SmallInt => DataType::Int16,
             Self::Integer => DataType::Int32,
             Self::BigInt => DataType::Int64,
-            Self::Text => DataType::Utf8,
+            // Whose values are compared by their first bytes, and not copied when rows are filtered.
+            Self::Text => DataType::Utf8View,
             Self::Amount => DataType::Decimal128(PRECISION, SCALE),
             Self::Date => DataType::Date32,
             Self::Time => instant(),

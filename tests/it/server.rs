@@ -351,17 +351,22 @@ pub async fn until_waiting(client: &Client, pid: i64) {
 }
 
 /// Longer than any test takes: a test that hangs fails alone, not with the whole run.
-const LONGEST: Duration = Duration::from_secs(300);
+pub const LONGEST: Duration = Duration::from_secs(300);
 
 /// A runtime for a test; multi-threaded, so that a blocked helper does not hold up the others.
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    block_on_within(LONGEST, work)
+}
+
+/// The same for a test that was asked to take longer.
+pub fn block_on_within<T>(limit: Duration, work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
-    let done = runtime.block_on(async { tokio::time::timeout(LONGEST, work).await });
-    done.unwrap_or_else(|_| panic!("not done after {LONGEST:?}"))
+    let done = runtime.block_on(async { tokio::time::timeout(limit, work).await });
+    done.unwrap_or_else(|_| panic!("not done after {limit:?}"))
 }
 
 /// The keeper's side. Run without an order, it checks that a keeper ends its server.

@@ -2,7 +2,7 @@
 //! `HTAP_TOP_COLUMNAR_ROUNDS=N` makes a longer run of it.
 
 use super::{Store, ask, hour, number};
-use crate::it::server::block_on;
+use crate::it::server::{LONGEST, block_on_within};
 use crate::it::system::refresh::{differences, killed, life, view};
 use htap_top::system::refresh::{self, BUSY};
 use rand::rngs::Xoshiro256PlusPlus;
@@ -37,7 +37,8 @@ fn program(store: &Store, until: i64) -> Child {
 fn whatever_happens_files_and_rows_are_the_table() {
     let rounds =
         std::env::var("HTAP_TOP_COLUMNAR_ROUNDS").map_or(60, |rounds| rounds.parse().unwrap());
-    block_on(async {
+    let limit = LONGEST + Duration::from_secs(2) * u32::try_from(rounds).unwrap();
+    block_on_within(limit, async {
         let store = Store::new().await;
         let admin = &store.client;
         admin
@@ -51,12 +52,9 @@ fn whatever_happens_files_and_rows_are_the_table() {
         );
         store.sync(Some(first)).await.unwrap();
         let mut lives = tokio::task::JoinSet::new();
-        for seed in 0..4 {
-            lives.spawn(life(
-                store.database.connect().await,
-                1_000 + seed,
-                rounds * 4,
-            ));
+        let mut seeds = 1_000..;
+        for seed in seeds.by_ref().take(4) {
+            lives.spawn(life(store.database.connect().await, seed, 240));
         }
         let merger = refresh::connect(&store.database.target()).await.unwrap();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
@@ -108,6 +106,10 @@ fn whatever_happens_files_and_rows_are_the_table() {
             tokio::time::sleep(Duration::from_millis(rng.random_range(5..120))).await;
             while let Some(orders) = lives.try_join_next() {
                 assert!(orders.unwrap() > 0);
+                if round < rounds {
+                    let (client, seed) = (store.database.connect().await, seeds.next().unwrap());
+                    lives.spawn(life(client, seed, 240));
+                }
             }
         }
         if let Some(child) = syncing.take() {

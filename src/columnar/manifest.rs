@@ -104,7 +104,7 @@ impl Held {
                  SELECT htap.switch_columns('{name}', true)"
             )),
             Barred::Unlogged => ColumnarError::Refused(format!(
-                "{UNLOGGED} {name}: run htap-top columnar sync first"
+                "{UNLOGGED} {name}: run htap-top columnar sync as a superuser, which writes its files anew"
             )),
             Barred::Columns(found) => ColumnarError::Refused(format!(
                 "{name} has other columns than this version of htap-top knows ({found} instead of {}): use the version that \

@@ -5,7 +5,7 @@
 use super::error::ColumnarError;
 use super::file::{self, Writer};
 use super::hours::{Span, answered, shown, to_write};
-use super::manifest::{self, Entry, Found, Held, Manifest};
+use super::manifest::{self, Barred, Entry, Found, Held, Manifest};
 use super::report::{self, Round};
 use super::rows::{self, within};
 use super::table::{FORMAT, Table};
@@ -169,8 +169,9 @@ impl Sync {
             stale = true;
         }
         let store = if stale { self.read().await? } else { store };
+        let closed = self.closed(&store).await?;
         for held in used(&store) {
-            let Some(wanted) = self.wanted(&store, held).await? else {
+            let Some(wanted) = self.wanted(held, closed).await? else {
                 continue;
             };
             let wanted = if held.table.unsettled > 0 {
@@ -230,7 +231,12 @@ impl Sync {
 
     async fn read(&self) -> Result<Manifest, ColumnarError> {
         match manifest::read(&self.client).await? {
-            Found::Store(store) if store.store == self.store => Ok(store),
+            Found::Store(store) if store.store == self.store => {
+                for held in used(&store) {
+                    held.need_usable()?;
+                }
+                Ok(store)
+            }
             Found::Store(_) => Err(ColumnarError::Refused(
                 "the column store was begun anew by another session: start the sync again"
                     .to_owned(),
@@ -241,20 +247,19 @@ impl Sync {
         }
     }
 
-    /// The hours of a table that should be in files. `None` if there are none.
-    async fn wanted(
-        &self,
-        store: &Manifest,
-        held: &Held,
-    ) -> Result<Option<Range<i64>>, ColumnarError> {
-        let table = held.table;
+    /// The hour that is not closed yet.
+    async fn closed(&self, store: &Manifest) -> Result<i64, ColumnarError> {
         let closed = "SELECT floor(extract(epoch FROM now() - make_interval(secs => $1)) / 3600)::bigint AS hour";
         let settle = [Param::Float(self.options.settle.as_secs_f64())];
         let closed = self.client.query(closed, &settle).await;
         let closed = closed.map_err(ColumnarError::server("ask for the time"))?;
         let closed = closed.first("hour").int().unwrap_or(store.now_hour);
-        let closed = self.options.until.map_or(closed, |until| until.min(closed));
-        let closed = closed - table.unsettled;
+        Ok(self.options.until.map_or(closed, |until| until.min(closed)))
+    }
+
+    /// The hours of a table that should be in files, of those before `closed`. `None` if there are none.
+    async fn wanted(&self, held: &Held, closed: i64) -> Result<Option<Range<i64>>, ColumnarError> {
+        let table = held.table;
         let whole = |hour: i64| {
             if table.is_daily() {
                 hour.div_euclid(24) * 24
@@ -262,15 +267,15 @@ impl Sync {
                 hour
             }
         };
-        let closed = whole(closed);
+        let closed = whole(closed - table.unsettled);
         let first = if let Some(first) = held.spans().map(|span| span.hours.start).min() {
             // Older rows than those of the first file may have come.
             let changed = held.dirty.hours.iter().copied().filter(|hour| *hour >= 0);
             changed.fold(first, i64::min)
         } else {
             let first = format!(
-                "SELECT floor(extract(epoch FROM min(f.{})) / 3600)::bigint AS hour FROM {} AS f",
-                table.time, table.name
+                "SELECT floor(extract(epoch FROM {}) / 3600)::bigint AS hour FROM {} AS f",
+                table.first, table.name
             );
             let first = self.client.query(&first, &[]).await;
             let first = first.map_err(ColumnarError::server("read the first row"))?;
@@ -385,5 +390,6 @@ impl Sync {
 
 /// The tables of the store that are wanted.
 fn used(store: &Manifest) -> impl Iterator<Item = &Held> {
-    store.held.iter().filter(|held| held.barred.is_none())
+    let held = store.held.iter();
+    held.filter(|held| held.barred != Some(Barred::NotHeld))
 }

@@ -74,6 +74,8 @@ pub(super) struct Table {
     pub(super) columns: &'static [Column],
     /// The column by which hours are told apart: a time, or a date, of which the first hour counts.
     pub(super) time: &'static str,
+    /// The first time, as SQL.
+    pub(super) first: &'static str,
     /// The order of rows in a file: by hour, then so that equal values stand together. Hours must, so that one of them can be
     /// left out; the order within them lets equal values and near times compress.
     pub(super) order: &'static str,
@@ -161,6 +163,7 @@ pub(super) static TABLES: [Table; 3] = [
         name: "mart.fact_sales",
         columns: SALES,
         time: "sale_time",
+        first: "min(f.sale_time)",
         order: "date_trunc('hour', f.sale_time, 'UTC'), f.category, f.sale_time, f.order_id, f.line_no",
         unsettled: 0,
         schema: LazyLock::new(|| schema(SALES)),
@@ -169,6 +172,7 @@ pub(super) static TABLES: [Table; 3] = [
         name: "mart.user_day",
         columns: USER_DAY,
         time: "day",
+        first: "min(f.day)",
         order: "f.day, f.user_id",
         unsettled: 0,
         schema: LazyLock::new(|| schema(USER_DAY)),
@@ -178,6 +182,8 @@ pub(super) static TABLES: [Table; 3] = [
         name: "mart.orders",
         columns: ORDERS,
         time: "created_at",
+        // The key says when an order was made, and has an index.
+        first: "shop.order_time(min(f.order_id))",
         order: "date_trunc('hour', f.created_at, 'UTC'), f.status, f.created_at, f.order_id",
         unsettled: 24,
         schema: LazyLock::new(|| schema(ORDERS)),

@@ -1,6 +1,6 @@
 //! What a sync begins with: the store, its log of changes, and its folder.
 
-use super::Options;
+use super::{Options, used};
 use crate::columnar::error::ColumnarError;
 use crate::columnar::folder::claim;
 use crate::columnar::manifest::{self, Barred, Found, Held, Manifest};
@@ -35,11 +35,7 @@ async fn need_logs(
     } else {
         found(client).await?
     };
-    let wanted = store
-        .held
-        .iter()
-        .filter(|held| held.barred != Some(Barred::NotHeld));
-    for held in wanted {
+    for held in used(&store) {
         held.need_usable()?;
     }
     Ok(store)

@@ -12,7 +12,10 @@
 -- the same hour of the day before. An hour without sales is 0, not left out.
 -- Cost: one index range of mart.sales_hourly, well under 1 ms.
 -- Blind spot: the view is as old as its last refresh, so the current hour lags; orders count in the hour
--- they were completed in, and unpaid, unshipped and cancelled ones not at all."""
+-- they were completed in, and unpaid, unshipped and cancelled ones not at all.
+--
+-- With pool = "columnar" in the configuration it is asked in the column store, from the sales of the last 48 hours: the same
+-- figures, as old as mart.fact_sales. Cost: about 0.1 s beside the server."""
 --
 -- [columns.hour]
 -- unit = "hour"

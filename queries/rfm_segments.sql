@@ -16,7 +16,11 @@
 -- recent nor frequent), Other.
 -- Cost: one scan of mart.user_behavior_mv, which keeps the scores (NTILE over last order, number of orders
 -- and amount); about 1 µs per customer.
--- Blind spot: scores are relative. Somebody is always in the last fifth, even in a shop where all is well."""
+-- Blind spot: scores are relative. Somebody is always in the last fifth, even in a shop where all is well.
+--
+-- With pool = "columnar" in the configuration it is asked in the column store, from all sales, and current as they are. These
+-- are completed orders at the time of their completion: orders that are not completed do not count, and who has none is in no
+-- segment. The mean time since the last order is not there. Cost: 0.2 s at 80,000 sales beside the server, growing with them."""
 --
 -- [columns.segment]
 -- help = "VIP, Loyal, New, At risk, Lost or Other; the rules are in the description of the panel."

@@ -12,7 +12,10 @@
 -- Sales by product category, today and the six days before (UTC days), from the sales by hour and category.
 -- Cost: an index range of mart.category_hourly, at most 168 rows per category, well under 1 ms. The same from
 -- mart.fact_sales reads every sale: 40 ms at 270,000 sales, and growing with them.
--- Blind spot: as old as the last merge of mart.fact_sales; completed orders only."""
+-- Blind spot: as old as the last merge of mart.fact_sales; completed orders only.
+--
+-- With pool = "columnar" in the configuration it is asked in the column store, from the sales of the seven days: the same
+-- figures. Cost: about 0.1 s beside the server."""
 --
 -- [columns.category]
 -- help = "Category of the product, as it is now: a product that was moved takes its past sales along."

@@ -9,7 +9,7 @@ pub mod servers;
 pub use charts::Charts;
 pub use guard::{Guard, GuardAction, GuardMode, GuardRule, GuardState};
 pub use notify::{Notify, TerminalNotice};
-pub use panel::{PanelConfig, Profile};
+pub use panel::{PanelConfig, PanelPool, Profile};
 
 use crate::format::duration::{
     deserialize as duration, maybe as maybe_duration, parse as parse_duration,
@@ -47,6 +47,8 @@ pub struct Config {
     pub freshness: BTreeMap<String, Duration>,
     /// Connection string of the pooler's admin console.
     pub pooler: Option<String>,
+    /// Connection string of the column store.
+    pub columnar: Option<String>,
     /// The servers to watch if the command line names none.
     pub servers: Option<Vec<servers::Server>>,
     /// The OLAP pool of the dashboard.
@@ -81,6 +83,7 @@ impl Default for Config {
             targets: Targets::default(),
             freshness: BTreeMap::new(),
             pooler: None,
+            columnar: None,
             servers: None,
             olap: Olap::default(),
             canary: Canary::default(),

@@ -55,8 +55,8 @@
 //! # A panel is one SQL file
 //!
 //! `queries/<name>.sql` consists of a front matter in TOML (title, pool, interval, chart, columns and their
-//! help) and a statement; `<name>.17.sql` holds the statement for PostgreSQL 17 and later, with the same
-//! columns. Parts that some servers forbid stand between markers and are left out if they are refused
+//! help) and a statement; `<name>.17.sql` holds the statement for PostgreSQL 17 and later, `<name>.columnar.sql` that for the
+//! column store, with the same columns. Parts that some servers forbid stand between markers and are left out if they are refused
 //! ([`dashboard::panels::parts`]). [`dashboard::panels`] embeds the files and selects by version;
 //! [`dashboard::panels::spec`] is the format; `panels/own.rs` reads a user's files. Some panels derive
 //! columns in a file of their name: `activity` (class, blocks, harm), `snapshots` (ages, pins), `bloat`
@@ -88,7 +88,8 @@
 //! [`pg::sampler`] runs the sampling sessions: a fast one (all due statements in one round trip; those that
 //! scan all sessions as one, [`pg::shared`]), a slow one (a statement is repeated only after 50 times its own
 //! duration), the OLAP pool (read-only Repeatable Read transactions), the timed point query, one that watches the OLAP pool's own server
-//! and one that stands in for it on the watched server, and PgBouncer's admin console if there is one ([`pg::console`]: SHOW commands, of whose answers the known columns are kept). A repeated
+//! and one that stands in for it on the watched server, PgBouncer's admin console if there is one ([`pg::console`]: SHOW commands, of whose answers the known columns are kept),
+//! and `columnar serve` if panels ask it ([`pg::column_store`]). A repeated
 //! statement is prepared, with a fallback for poolers that lose it. [`pg::owners`] refuses objects that only
 //! look like the shop's. [`pg::admin`] carries out actions: a signal selects its session from
 //! pg_stat_activity by its full identity and verifies the result; each action has its own session, opened

@@ -6,6 +6,7 @@ pub mod canary;
 mod cell;
 mod certificate;
 pub(crate) mod client;
+pub(crate) mod column_store;
 pub(crate) mod conninfo;
 mod conninfo_error;
 mod connstring;
@@ -41,6 +42,8 @@ pub use conninfo::{Flags, Target};
 pub use conninfo_error::ConninfoError;
 pub use copy::to_copy;
 pub use error::{Class, PgError};
+#[cfg(feature = "columnar")]
+pub(crate) use messages::COLUMN_STORE;
 pub use peer::{Peer, Protection};
 pub use pool::{Pool, PoolError, PoolSize, Pooled};
 pub(crate) use sampler::shared;

@@ -19,8 +19,8 @@ fn uncomment(line: &str) -> &str {
     rest.strip_prefix(' ').unwrap_or(rest)
 }
 
-/// A file, and the files beside it that hold its statement from later major versions on: `activity.sql` and
-/// `activity.14.sql`.
+/// A file, and the files beside it that hold its statement from later major versions on, or for the column store:
+/// `activity.sql` and `activity.14.sql`, `rfm_segments.columnar.sql`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File<'a> {
     /// File name without ending.
@@ -29,7 +29,12 @@ pub struct File<'a> {
     pub base: &'a str,
     /// Later versions, ascending.
     pub later: Vec<(i64, &'a str)>,
+    /// For the column store.
+    pub columnar: Option<&'a str>,
 }
+
+/// Ending of the name of a file for the column store.
+const COLUMNAR: &str = "columnar";
 
 impl<'a> File<'a> {
     /// Sorts files into statements and their versions. An error names the file.
@@ -43,16 +48,24 @@ impl<'a> File<'a> {
                     name: stem,
                     base: text,
                     later: Vec::new(),
+                    columnar: None,
                 }),
                 Some((name, major)) => later.push((name, major, *file, *text)),
             }
         }
         for (name, major, file, text) in later {
-            let major = major.parse().map_err(|_| {
-                format!("{file}: {major:?} is no major version; name the file {name}.17.sql")
-            })?;
             let base = sorted.iter_mut().find(|file| file.name == name);
             let base = base.ok_or_else(|| format!("{file}: there is no {name}.sql beside it"))?;
+            if major == COLUMNAR {
+                base.columnar = Some(text);
+                continue;
+            }
+            let major = major.parse().map_err(|_| {
+                format!(
+                    "{file}: {major:?} is no major version; name the file {name}.17.sql, or {name}.{COLUMNAR}.sql for the \
+                     column store"
+                )
+            })?;
             base.later.push((major, text));
             base.later.sort_unstable_by_key(|(major, _)| *major);
         }
@@ -78,6 +91,7 @@ mod tests {
             ("x.17.sql", "-- why\nSELECT 17"),
             ("x.9.sql", "SELECT 9"),
             ("x.sql", base),
+            ("y.columnar.sql", "SELECT 1"),
             ("y.sql", base),
         ];
         let sorted = File::sort(&files).unwrap();
@@ -89,6 +103,8 @@ mod tests {
             ["SELECT 1", "SELECT 9", "SELECT 9", "SELECT 17", "SELECT 17"]
         );
         assert_eq!(sorted[0].parts(17).0, "a = 1\n");
+        assert_eq!(sorted[0].columnar, None);
+        assert_eq!(sorted[1].columnar, Some("SELECT 1"));
         let lonely = File::sort(&[("x.17.sql", base)]).unwrap_err();
         assert!(lonely.starts_with("x.17.sql: there is no x.sql"));
         let odd = File::sort(&[("x.sql", base), ("x.new.sql", base)]).unwrap_err();

@@ -1,6 +1,6 @@
 //! The dashboard on a server that is there: what runs if no command is named.
 
-use super::options::{Look, OlapPool, Pooler, Servers};
+use super::options::{Beside, Look, Servers};
 use super::servers::{self, Choice};
 use super::{FAILURE, Failure, NO_CONNECTION, USAGE, block_on, env};
 use crate::config::{self, Config};
@@ -25,12 +25,9 @@ pub(super) struct Options {
     /// The servers.
     #[command(flatten)]
     pub(super) servers: Servers,
-    /// The OLAP pool.
+    /// Connections beside those of the server.
     #[command(flatten)]
-    pub(super) pool: OlapPool,
-    /// The pooler.
-    #[command(flatten)]
-    pub(super) pooler: Pooler,
+    pub(super) beside: Beside,
     /// Options of the screen.
     #[command(flatten)]
     pub(super) look: Look,
@@ -40,10 +37,10 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let mut prepared = Prepared::new(&options.look, false)?;
     let config = &mut prepared.start.config;
-    if let Some(connections) = options.pool.olap_connections {
+    if let Some(connections) = options.beside.pool.olap_connections {
         config.olap.connections = connections;
     }
-    let choices = servers::choose(&options.servers, &options.pool, &options.pooler, config)?;
+    let choices = servers::choose(&options.servers, &options.beside, config)?;
     need_terminal()?;
     block_on(async {
         let terminal = TerminalSession::set()?;
@@ -122,6 +119,7 @@ impl Prepared {
             olap_target: None,
             olap_server: None,
             pooler: None,
+            columnar: None,
             own_roles: Vec::new(),
             demo,
             server: None,

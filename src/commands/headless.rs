@@ -1,11 +1,12 @@
 //! Steps shared by `once` and `serve`: settings and names, read before anything is queried.
 
 use super::dashboard::{configuration, own_panels, utc_offset_s};
-use super::options::{OlapPool, Pooler, Servers};
+use super::options::{Beside, Servers};
 use super::{FAILURE, Failure, USAGE, env, servers};
 use crate::config;
 use crate::dashboard::model::{Model, Start};
 use crate::dashboard::runtime::Targets;
+use crate::dashboard::view::COLUMN_STORE;
 use crate::dashboard::{output, panels};
 use crate::text::Clean;
 use clap::Args;
@@ -18,12 +19,9 @@ pub(super) struct Watched {
     /// The servers.
     #[command(flatten)]
     pub(super) servers: Servers,
-    /// The OLAP pool.
+    /// Connections beside those of the server.
     #[command(flatten)]
-    pub(super) pool: OlapPool,
-    /// The pooler.
-    #[command(flatten)]
-    pub(super) pooler: Pooler,
+    pub(super) beside: Beside,
     /// Configuration file; default $XDG_CONFIG_HOME/htap-top/config.toml
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -39,8 +37,8 @@ pub(super) type Prepared = (Start, Targets);
 pub(super) fn prepare(options: &Watched) -> Result<Vec<Prepared>, Failure> {
     let folder = config::folder(&env);
     let mut config = configuration(options.config.as_deref(), &folder)?;
-    let choices = servers::choose(&options.servers, &options.pool, &options.pooler, &config)?;
-    if let Some(connections) = options.pool.olap_connections {
+    let choices = servers::choose(&options.servers, &options.beside, &config)?;
+    if let Some(connections) = options.beside.pool.olap_connections {
         config.olap.connections = connections;
     }
     let (own_panels, complaints) = own_panels(&config, options.config.as_deref(), &folder)?;
@@ -62,6 +60,7 @@ pub(super) fn prepare(options: &Watched) -> Result<Vec<Prepared>, Failure> {
         olap_target: None,
         olap_server: None,
         pooler: None,
+        columnar: None,
         own_roles: Vec::new(),
         demo: false,
         server: None,
@@ -86,12 +85,18 @@ pub(super) fn prepare_one(options: &Watched, command: &str) -> Result<Prepared, 
     }
 }
 
-/// The panel that needs an option.
+/// A panel that needs an option.
 const POOLER: &str = "pooler";
 
 /// Returns an error if a name is not that of a panel.
 pub(super) fn check_names(model: &Model, panels: &[String]) -> Result<(), Failure> {
     let names = output::names(model);
+    let lacking = model.feeds.iter();
+    let mut lacking = lacking.filter(|feed| model.lacks_column_store(feed));
+    if let Some(feed) = lacking.find(|feed| panels.contains(&feed.spec.name)) {
+        let why = format!("panel {} needs {COLUMN_STORE}", feed.spec.name);
+        return Err(Failure::new(USAGE, why));
+    }
     match panels.iter().find(|panel| !names.contains(&panel.as_str())) {
         None => Ok(()),
         Some(unknown) if unknown == POOLER && model.start.pooler.is_none() => {

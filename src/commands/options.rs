@@ -78,6 +78,29 @@ pub(super) struct Pooler {
     pub(super) pooler: Option<String>,
 }
 
+/// The column store.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ColumnStore {
+    /// Column store that panels of the pool "columnar" ask: host (default 127.0.0.1), port (default 5439) and user of
+    /// `htap-top columnar serve`
+    #[arg(long, value_name = "CONNINFO")]
+    pub(super) columnar: Option<String>,
+}
+
+/// Connections beside those of the watched server.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Beside {
+    /// The OLAP pool.
+    #[command(flatten)]
+    pub(super) pool: OlapPool,
+    /// The pooler.
+    #[command(flatten)]
+    pub(super) pooler: Pooler,
+    /// The column store.
+    #[command(flatten)]
+    pub(super) store: ColumnStore,
+}
+
 /// Options of the screen.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Look {

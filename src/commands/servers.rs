@@ -1,7 +1,7 @@
 //! The servers that the dashboard, `once`, `serve` and `record` watch: those of the command line, or else those of the
 //! configuration.
 
-use super::options::{OlapPool, Pooler, Servers};
+use super::options::{Beside, Servers};
 use super::{Failure, USAGE, env};
 use crate::config::Config;
 use crate::config::servers::Server;
@@ -42,6 +42,8 @@ impl Choice {
         start.olap_server = own.then(|| Clean::from(host(&targets.olap)));
         let pooler = targets.pooler.as_deref();
         start.pooler = pooler.map(|target| Clean::from(target.host_display()));
+        let columnar = targets.columnar.as_deref();
+        start.columnar = columnar.map(|target| Clean::from(target.host_display()));
         let users = [&targets.oltp, &targets.olap].map(|target| target.user().to_owned());
         start.own_roles = users.into();
         start.server.clone_from(&self.place);
@@ -51,26 +53,25 @@ impl Choice {
 /// Returns the servers to watch; at least one.
 pub(super) fn choose(
     servers: &Servers,
-    pool: &OlapPool,
-    pooler: &Pooler,
+    beside: &Beside,
     config: &Config,
 ) -> Result<Vec<Choice>, Failure> {
     let listed = config.servers.as_deref().unwrap_or_default();
     if servers.is_given() || listed.is_empty() {
-        return on_the_line(servers, pool, pooler, config);
+        return on_the_line(servers, beside, config);
     }
-    refuse_pooler(config)?;
+    refuse_configured(config)?;
     if listed.len() > 1 {
-        refuse_options(pool, pooler, "in [[servers]] of the configuration")?;
+        refuse_options(beside, "in [[servers]] of the configuration")?;
     }
     let several = listed.len() > 1;
     let listed = (1..).zip(listed);
     listed
         .map(|(number, server)| {
             let place = place(number, server)?;
-            let targets = configured(server, pool, pooler)?;
+            let targets = configured(server, beside)?;
             Ok(Choice {
-                olap: server.olap.is_some() || pool.olap.is_some(),
+                olap: server.olap.is_some() || beside.pool.olap.is_some(),
                 place: several.then_some(place),
                 targets,
             })
@@ -81,14 +82,13 @@ pub(super) fn choose(
 /// Returns the servers of the command line; the default one if it names none.
 fn on_the_line(
     servers: &Servers,
-    pool: &OlapPool,
-    pooler: &Pooler,
+    beside: &Beside,
     config: &Config,
 ) -> Result<Vec<Choice>, Failure> {
     let several = servers.conninfos.len() > 1;
     if several {
-        refuse_options(pool, pooler, "in [[servers]] of the configuration")?;
-        refuse_pooler(config)?;
+        refuse_options(beside, "in [[servers]] of the configuration")?;
+        refuse_configured(config)?;
         refuse_unquoted(&servers.conninfos)?;
     }
     let mut targets = Vec::new();
@@ -113,46 +113,50 @@ fn on_the_line(
         );
         return Err(Failure::new(USAGE, why));
     }
-    let option = pool.olap.as_ref();
-    let olap = olap_target(option.map(|conninfo| (conninfo, "--olap".to_owned())))?;
-    let (option, listed) = (pooler.pooler.as_ref(), config.pooler.as_ref());
-    let option = option.map(|conninfo| (conninfo, "--pooler".to_owned()));
-    let listed = listed.map(|conninfo| (conninfo, "configuration: pooler".to_owned()));
-    let pooler = pooler_target(option.or(listed))?;
+    let of_config = |key: &str| format!("configuration: {key}");
+    let olap = written(("--olap", &beside.pool.olap), (of_config("olap"), &None));
+    let olap = olap_target(olap)?;
+    let given = ("--pooler", &beside.pooler.pooler);
+    let pooler = pooler_target(written(given, (of_config("pooler"), &config.pooler)))?;
+    let given = ("--columnar", &beside.store.columnar);
+    let store = written(given, (of_config("columnar"), &config.columnar));
     let choices = (1..).zip(targets).zip(names);
-    Ok(choices
-        .map(|((number, oltp), name)| Choice {
-            place: several.then(|| Place {
-                number,
-                name: Clean::from(name),
-                colour: None,
-            }),
-            olap: olap.is_some(),
-            targets: Targets::new(oltp, olap.clone(), pooler.clone()),
+    choices
+        .map(|((number, oltp), name)| {
+            let columnar = store_target(store.clone(), &oltp)?;
+            Ok(Choice {
+                place: several.then(|| Place {
+                    number,
+                    name: Clean::from(name),
+                    colour: None,
+                }),
+                olap: olap.is_some(),
+                targets: Targets::new(oltp, olap.clone(), pooler.clone())
+                    .with_column_store(columnar),
+            })
         })
-        .collect())
+        .collect()
 }
 
 /// A connection string, and where it is written: `--olap`.
-type Written<'a> = (&'a String, String);
+type Written = (String, String);
 
-/// Returns the connection string of an option, else that of the configuration of `server`.
-fn written<'a>(
-    (option, given): (&str, &'a Option<String>),
-    (server, key, listed): (&Server, &str, &'a Option<String>),
-) -> Option<Written<'a>> {
-    let given = given.as_ref().map(|conninfo| (conninfo, option.to_owned()));
-    let listed = || Some((listed.as_ref()?, place_of(server, key)));
-    given.or_else(listed)
+/// Returns the connection string of an option, else that of the configuration at `place`.
+fn written(
+    (option, given): (&str, &Option<String>),
+    (place, listed): (String, &Option<String>),
+) -> Option<Written> {
+    let given = given.clone().map(|conninfo| (conninfo, option.to_owned()));
+    given.or_else(|| Some((listed.clone()?, place)))
 }
 
 /// Resolves the connection of the OLAP pool: a replica, or the same server with another role.
-fn olap_target(written: Option<Written<'_>>) -> Result<Option<Target>, Failure> {
+fn olap_target(written: Option<Written>) -> Result<Option<Target>, Failure> {
     let Some((conninfo, whence)) = written else {
         return Ok(None);
     };
     let flags = Flags {
-        conninfo: Some(conninfo.clone()),
+        conninfo: Some(conninfo),
         ..Default::default()
     };
     let target = Target::resolve(&flags, &env)
@@ -160,7 +164,7 @@ fn olap_target(written: Option<Written<'_>>) -> Result<Option<Target>, Failure> 
     Ok(Some(target.with_application_name("htap-top")))
 }
 
-/// Variables that describe the watched server's sessions, not the pooler's console.
+/// Variables that describe the watched server's sessions, not the pooler's console or the column store.
 const OF_THE_SERVER: [&str; 5] = [
     "PGSERVICE",
     "PGDATABASE",
@@ -168,15 +172,44 @@ const OF_THE_SERVER: [&str; 5] = [
     "PGOPTIONS",
     "PGTARGETSESSIONATTRS",
 ];
+/// Those that describe its connections, which the column store, on this machine, has without TLS.
+const OF_THE_WAY: [&str; 6] = [
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGSSLMODE",
+    "PGSSLNEGOTIATION",
+    "PGREQUIREPEER",
+    "PGCHANNELBINDING",
+];
 
-/// Resolves the connection to the pooler's admin console.
-fn pooler_target(written: Option<Written<'_>>) -> Result<Option<Target>, Failure> {
+/// Resolves the connection to the column store; role and database are those of the watched server if not given.
+fn store_target(written: Option<Written>, watched: &Target) -> Result<Option<Target>, Failure> {
     let Some((conninfo, whence)) = written else {
         return Ok(None);
     };
     // The connection string takes precedence.
     let flags = Flags {
-        conninfo: Some(conninfo.clone()),
+        conninfo: Some(conninfo),
+        host: Some("127.0.0.1".into()),
+        port: Some("5439".into()),
+        user: Some(watched.user().to_owned()),
+        dbname: Some(watched.dbname().to_owned()),
+    };
+    let other = |name: &str| !OF_THE_SERVER.contains(&name) && !OF_THE_WAY.contains(&name);
+    let env = |name: &str| env(name).filter(|_| other(name));
+    let target = Target::resolve(&flags, &env)
+        .map_err(|error| Failure::new(USAGE, format!("{whence}: {error}")))?;
+    Ok(Some(target.with_application_name("htap-top")))
+}
+
+/// Resolves the connection to the pooler's admin console.
+fn pooler_target(written: Option<Written>) -> Result<Option<Target>, Failure> {
+    let Some((conninfo, whence)) = written else {
+        return Ok(None);
+    };
+    // The connection string takes precedence.
+    let flags = Flags {
+        conninfo: Some(conninfo),
         port: Some("6432".into()),
         dbname: Some("pgbouncer".into()),
         ..Default::default()
@@ -202,10 +235,11 @@ fn host(target: &Target) -> String {
 }
 
 /// Returns an error if an option belongs to one server.
-fn refuse_options(pool: &OlapPool, pooler: &Pooler, instead: &str) -> Result<(), Failure> {
+fn refuse_options(beside: &Beside, instead: &str) -> Result<(), Failure> {
     let given = [
-        ("--olap", pool.olap.is_some()),
-        ("--pooler", pooler.pooler.is_some()),
+        ("--olap", beside.pool.olap.is_some()),
+        ("--pooler", beside.pooler.pooler.is_some()),
+        ("--columnar", beside.store.columnar.is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {
         None => Ok(()),
@@ -216,15 +250,16 @@ fn refuse_options(pool: &OlapPool, pooler: &Pooler, instead: &str) -> Result<(),
     }
 }
 
-/// Returns an error if the configuration names a pooler outside of `[[servers]]`.
-fn refuse_pooler(config: &Config) -> Result<(), Failure> {
-    match &config.pooler {
-        None => Ok(()),
-        Some(_) => Err(Failure::new(
-            USAGE,
-            "configuration: pooler belongs to one server: write it under the [[servers]] that it is in front of",
-        )),
-    }
+/// Returns an error if the configuration names a pooler or a column store outside of `[[servers]]`.
+fn refuse_configured(config: &Config) -> Result<(), Failure> {
+    let why = if config.pooler.is_some() {
+        "configuration: pooler belongs to one server: write it under the [[servers]] that it is in front of"
+    } else if config.columnar.is_some() {
+        "configuration: columnar belongs to one server: write it under the [[servers]] whose facts it has"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(USAGE, why))
 }
 
 /// Returns an error if the words are one connection string without quotes: `host=a port=5433`.
@@ -286,21 +321,22 @@ fn place(number: usize, server: &Server) -> Result<Place, Failure> {
 }
 
 /// Returns where the sessions of a server of the configuration connect to.
-fn configured(server: &Server, pool: &OlapPool, pooler: &Pooler) -> Result<Targets, Failure> {
+fn configured(server: &Server, beside: &Beside) -> Result<Targets, Failure> {
     let flags = Flags {
         conninfo: Some(server.conninfo.clone()),
         ..Flags::default()
     };
     let oltp = Target::resolve(&flags, &env).map_err(|error| fault(server, "conninfo", &error))?;
     let oltp = oltp.with_application_name("htap-top");
-    let pool = written(("--olap", &pool.olap), (server, "olap", &server.olap));
-    let console = ("--pooler", &pooler.pooler);
-    let console = written(console, (server, "pooler", &server.pooler));
-    Ok(Targets::new(
-        oltp,
-        olap_target(pool)?,
-        pooler_target(console)?,
-    ))
+    let place = |key: &str| place_of(server, key);
+    let given = ("--olap", &beside.pool.olap);
+    let pool = olap_target(written(given, (place("olap"), &server.olap)))?;
+    let given = ("--pooler", &beside.pooler.pooler);
+    let console = pooler_target(written(given, (place("pooler"), &server.pooler)))?;
+    let given = ("--columnar", &beside.store.columnar);
+    let store = written(given, (place("columnar"), &server.columnar));
+    let store = store_target(store, &oltp)?;
+    Ok(Targets::new(oltp, pool, console).with_column_store(store))
 }
 
 /// The error of a key in the configuration of a server.
@@ -317,7 +353,7 @@ fn place_of(server: &Server, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::options::Connection;
+    use crate::commands::options::{ColumnStore, Connection, OlapPool, Pooler};
     use std::path::Path;
 
     fn words(words: &[&str]) -> Servers {
@@ -330,7 +366,7 @@ mod tests {
     fn chosen(words: &Servers, config: &str) -> Result<Vec<String>, String> {
         let config =
             Config::parse(Path::new("htap.toml"), config).map_err(|error| error.to_string())?;
-        let choices = choose(words, &OlapPool::default(), &Pooler::default(), &config);
+        let choices = choose(words, &Beside::default(), &config);
         let choices = choices.map_err(|failure| failure.message)?;
         Ok(choices
             .iter()
@@ -377,26 +413,56 @@ mod tests {
         );
         let pooler = chosen(&words(&["host=a", "host=b"]), "pooler = \"host=c\"").unwrap_err();
         assert!(pooler.contains("pooler belongs to one server"), "{pooler}");
-        for (pool, pooler) in [(Some("x".to_owned()), None), (None, Some("x".to_owned()))] {
-            let pool = OlapPool {
-                olap: pool,
-                ..OlapPool::default()
+        let store = chosen(&words(&["host=a", "host=b"]), "columnar = \"port=1\"").unwrap_err();
+        assert!(store.contains("columnar belongs to one server"), "{store}");
+        for (number, option) in ["--olap", "--pooler", "--columnar"].iter().enumerate() {
+            let given = |at: usize| (at == number).then(|| "x".to_owned());
+            let beside = Beside {
+                pool: OlapPool {
+                    olap: given(0),
+                    ..OlapPool::default()
+                },
+                pooler: Pooler { pooler: given(1) },
+                store: ColumnStore { columnar: given(2) },
             };
-            let refused = choose(
-                &words(&["host=a", "host=b"]),
-                &pool,
-                &Pooler { pooler },
-                &Config::default(),
-            );
+            let refused = choose(&words(&["host=a", "host=b"]), &beside, &Config::default());
             let why = refused.unwrap_err().message;
-            assert!(why.contains("belongs to one server"), "{why}");
+            assert!(
+                why.contains(option) && why.contains("belongs to one server"),
+                "{why}"
+            );
         }
+    }
+
+    #[test]
+    fn the_column_store_is_on_this_machine_unless_the_conninfo_says_otherwise() {
+        let target = |conninfo: &str| {
+            let beside = Beside {
+                store: ColumnStore {
+                    columnar: Some(conninfo.to_owned()),
+                },
+                ..Beside::default()
+            };
+            let server = words(&["host=db port=5433 user=monitor dbname=shop"]);
+            let choices = choose(&server, &beside, &Config::default());
+            let choices = choices.map_err(|failure| failure.message).unwrap();
+            let target = choices[0].targets.columnar.clone().unwrap();
+            [
+                target.host_display(),
+                target.user().to_owned(),
+                target.dbname().to_owned(),
+            ]
+        };
+        assert_eq!(target(""), ["127.0.0.1:5439", "monitor", "shop"]);
+        let given = target("port=7 user=htap_olap dbname=other host=::1");
+        assert_eq!(given, ["[::1]:7", "htap_olap", "other"]);
     }
 
     #[test]
     fn the_configuration_lists_servers_unless_the_command_line_does() {
         let two = "[[servers]]\nname = \"shop\"\nconninfo = \"host=a\"\ncolour = \"red\"\n\
-                   [[servers]]\nname = \"reports\"\nconninfo = \"host=b\"\nolap = \"host=c\"\npooler = \"host=d\"\n";
+                   [[servers]]\nname = \"reports\"\nconninfo = \"host=b\"\nolap = \"host=c\"\npooler = \"host=d\"\n\
+                   columnar = \"port=7\"\n";
         assert_eq!(chosen(&words(&[]), two).unwrap(), ["shop", "reports"]);
         assert_eq!(chosen(&words(&["host=z"]), two).unwrap(), [""]);
         let pooler = chosen(&words(&[]), &format!("pooler = \"host=c\"\n{two}")).unwrap_err();
@@ -406,6 +472,8 @@ mod tests {
         assert!(why.contains("server reports: conninfo: "), "{why}");
         let why = chosen(&words(&[]), &two.replace("host=d", "host=d port")).unwrap_err();
         assert!(why.contains("server reports: pooler: "), "{why}");
+        let why = chosen(&words(&[]), &two.replace("port=7", "port=7 sslmode=x")).unwrap_err();
+        assert!(why.contains("server reports: columnar: "), "{why}");
         let why = chosen(&words(&[]), &two.replace("red", "rde")).unwrap_err();
         assert!(
             why.contains("server shop: colour: ") && why.contains("the nearest is red"),

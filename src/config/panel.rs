@@ -30,6 +30,14 @@ impl Profile {
     }
 }
 
+/// Where a business panel can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PanelPool {
+    /// The column store.
+    Columnar,
+}
+
 /// Settings of a panel.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,6 +45,8 @@ pub struct PanelConfig {
     /// Time between samples.
     #[serde(deserialize_with = "maybe_duration")]
     pub interval: Option<Duration>,
+    /// Where a business panel is asked instead of its own pool.
+    pub pool: Option<PanelPool>,
     /// Neither sample nor show it.
     pub off: bool,
     /// Columns shown first, in this order; the Overview shows only these.

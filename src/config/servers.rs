@@ -17,6 +17,8 @@ pub struct Server {
     pub olap: Option<String>,
     /// Connection string of the pooler's admin console, as `--pooler`.
     pub pooler: Option<String>,
+    /// Connection string of the column store, as `--columnar`.
+    pub columnar: Option<String>,
     /// Colour of its name, as in theme files.
     pub colour: Option<String>,
 }

@@ -114,6 +114,8 @@ pub struct Model {
     pub replica: Link,
     /// Connection to the watched server for business panels while the OLAP pool's own server must not be read.
     pub stand_in: Link,
+    /// Connection to the column store.
+    pub columnar: Link,
     /// Facts about the server and the current role; `None` until known.
     pub facts: Option<Table>,
     /// Figures over time.
@@ -157,25 +159,7 @@ impl Model {
     /// Returns a model before its first sample.
     pub fn new(start: Start) -> Self {
         let config = start.config.clone();
-        let built_in = start.built_in.iter().map(Arc::clone);
-        let mut feeds: Vec<Feed> = built_in.map(|spec| Feed::new(spec, false)).collect();
-        let own = start.own_panels.iter().cloned();
-        feeds.extend(own.map(|spec| Feed::new(Arc::new(spec), true)));
-        let (pooler, replica) = (start.pooler.is_some(), start.olap_server.is_some());
-        feeds.retain(|feed| {
-            let panel = config.panels.get(&feed.spec.name);
-            let unwatched = match feed.spec.front.pool {
-                Pool::Pooler => !pooler,
-                Pool::Replica => !replica,
-                Pool::Oltp | Pool::Slow | Pool::Olap => false,
-            };
-            !unwatched && !panel.is_some_and(|panel| panel.off)
-        });
-        for feed in &mut feeds {
-            feed.bind(&config.keys);
-            let panel = config.panels.get(&feed.spec.name);
-            feed.choose(panel, config.profile);
-        }
+        let feeds = start.feeds();
         let mut model = Self {
             classifier: Classifier::new(config.classes.clone(), start.own_roles.clone()).into(),
             interval: config.interval,
@@ -198,6 +182,7 @@ impl Model {
             pooler: Link::Idle,
             replica: Link::Idle,
             stand_in: Link::Idle,
+            columnar: Link::Idle,
             facts: None,
             history: History::default(),
             gauges: Vec::new(),
@@ -359,7 +344,7 @@ impl Model {
         let one_server = match feed.spec.front.pool {
             Pool::Oltp | Pool::Slow => true,
             Pool::Olap => self.start.olap_target.is_none() || feed.sampling.from_here,
-            Pool::Pooler | Pool::Replica => false,
+            Pool::Pooler | Pool::Replica | Pool::Columnar => false,
         };
         let silent = self.silent_s() >= self.interval.as_secs_f64() * 0.9;
         !self.link(feed).usable()
@@ -377,6 +362,7 @@ impl Model {
             Pool::Olap => &self.olap,
             Pool::Pooler => &self.pooler,
             Pool::Replica => &self.replica,
+            Pool::Columnar => &self.columnar,
         }
     }
 
@@ -426,6 +412,7 @@ impl Model {
             SessionId::Pooler => Some(&mut self.pooler),
             SessionId::Replica => Some(&mut self.replica),
             SessionId::StandIn => Some(&mut self.stand_in),
+            SessionId::Columnar => Some(&mut self.columnar),
             SessionId::Canary => None,
         }
     }

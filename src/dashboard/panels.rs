@@ -16,11 +16,12 @@ pub mod scans;
 pub mod snapshots;
 pub mod spec;
 pub mod statements;
+pub(crate) mod times;
 pub mod views;
 pub mod waits;
 pub mod wal;
 
-use crate::config::Config;
+use crate::config::{Config, PanelPool};
 use crate::embedded;
 use crate::keys::{Key, PanelKeys};
 use crate::sqlfile::File;
@@ -72,6 +73,7 @@ fn on_olap_server(spec: &Spec) -> Option<Arc<Spec>> {
     let mut there = spec.clone();
     let front = &mut there.front;
     there.name = front.sampling.on_olap_server.take()?;
+    there.columnar = None;
     front.pool = Pool::Replica;
     front.internal = true;
     front.only_shown = true;
@@ -141,6 +143,14 @@ pub fn built_in() -> Result<&'static [Arc<Spec>], String> {
     Ok(specs.get(..feeds).unwrap_or_default())
 }
 
+/// Returns a built-in panel as the configuration wants it asked: in its own pool, or in the column store.
+pub fn of_pool(spec: &Arc<Spec>, config: &Config) -> Arc<Spec> {
+    let panel = config.panels.get(&spec.name);
+    let moved = panel.is_some_and(|panel| panel.pool == Some(PanelPool::Columnar));
+    let moved = moved.then(|| spec.in_column_store()).flatten();
+    moved.map_or_else(|| Arc::clone(spec), Arc::new)
+}
+
 /// Returns the statement of a built-in file for a server of this major version; an unknown newer version gets
 /// the newest one.
 pub fn statement(name: &str, major: i64) -> Option<&'static str> {
@@ -163,7 +173,7 @@ pub fn variants() -> impl Iterator<Item = (&'static str, Vec<i64>)> {
 pub fn unknown(config: &Config, built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<String> {
     let specs: Vec<&Spec> = built_in.iter().map(Arc::as_ref).chain(own).collect();
     let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-    let mut complaints = Vec::new();
+    let (mut complaints, mut refused) = (Vec::new(), Vec::new());
     let mut complain = |kind: &str, name: &str, place: &str, known: &[&str]| {
         let meant = text::nearest(name, known);
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
@@ -176,6 +186,9 @@ pub fn unknown(config: &Config, built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<Str
             complain("panel", name, "panels", &names);
             continue;
         };
+        if panel.pool.is_some() && spec.columnar.is_none() {
+            refused.push(not_moved(name, &specs, own));
+        }
         // A panel of one's own need not describe its columns.
         let is_own = own.iter().any(|own| own.name == *name);
         let columns: Vec<&str> = spec.order.iter().map(String::as_str).collect();
@@ -188,7 +201,20 @@ pub fn unknown(config: &Config, built_in: &[Arc<Spec>], own: &[Spec]) -> Vec<Str
             }
         }
     }
+    complaints.extend(refused);
     complaints
+}
+
+/// Returns the error message for a panel that the configuration wants asked in the column store, which it cannot be.
+fn not_moved(name: &str, specs: &[&Spec], own: &[Spec]) -> String {
+    let place = format!("configuration: pool in [panels.{name}]");
+    if own.iter().any(|own| own.name == name) {
+        return format!("{place}: a panel of your own names its pool in its file");
+    }
+    let known = specs.iter().filter(|spec| spec.columnar.is_some());
+    let known: Vec<&str> = known.map(|spec| spec.name.as_str()).collect();
+    let known = known.join(", ");
+    format!("{place}: it has no statement for the column store; these panels have one: {known}")
 }
 
 /// Returns the default keys of all visible panels.
@@ -258,6 +284,7 @@ mod tests {
             name: "mine",
             base: &text,
             later: Vec::new(),
+            columnar: None,
         });
         read(&files).err().unwrap_or_default()
     }
@@ -265,7 +292,8 @@ mod tests {
     #[test]
     fn the_configuration_names_panels_and_columns_that_exist() {
         let text = "[panels.bloat]\ncolumns = [\"relation\", \"ndead\"]\nhide = [\"held_by\"]\nsort = \"-dead_pct\"\n\
-                    [panels.bloatt]\noff = true\n";
+                    [panels.bloatt]\noff = true\n[panels.locks]\npool = \"columnar\"\n\
+                    [panels.rfm_segments]\npool = \"columnar\"\n";
         let config = Config::parse(std::path::Path::new("config.toml"), text).unwrap();
         let told = unknown(&config, built_in().unwrap(), &[]);
         assert_eq!(
@@ -273,6 +301,8 @@ mod tests {
             [
                 "configuration: unknown column \"ndead\" in [panels.bloat]; did you mean n_dead?",
                 "configuration: unknown panel \"bloatt\" in [panels]; did you mean bloat?",
+                "configuration: pool in [panels.locks]: it has no statement for the column store; these panels have one: \
+                 hourly_sales, top_categories, rfm_segments",
             ]
         );
     }

@@ -242,6 +242,7 @@ impl Reader {
         start.utc_offset_s = header.utc_offset_s;
         let pooler = header.number(Panel::Pooler.name());
         start.pooler = pooler.map(|_| Clean::from("recorded"));
+        start.columnar = Some(Clean::from("recorded"));
         let olap = header.number(Panel::NodeReplica.name());
         start.olap_server = olap.map(|_| Clean::from("OLAP server"));
         let mut model = Model::new(start);

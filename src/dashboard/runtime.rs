@@ -12,6 +12,7 @@ mod keeping;
 mod logged;
 mod notifying;
 mod planning;
+mod queues;
 mod reports;
 pub(crate) mod ring;
 mod sessions;

@@ -7,7 +7,7 @@ mod panel;
 pub(crate) mod picture;
 mod tabs;
 
-pub use panel::placeholder;
+pub use panel::{COLUMN_STORE, placeholder};
 
 use super::action::{Grade, WRITING_AUDIT};
 use super::diagnosis::{Cause, Health};

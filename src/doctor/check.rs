@@ -110,6 +110,7 @@ mod tests {
                 name: "mine",
                 base: &text,
                 later: Vec::new(),
+                columnar: None,
             });
             read(&files, 15).err().unwrap_or_default()
         };

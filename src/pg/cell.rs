@@ -2,6 +2,7 @@
 
 use super::table::Value;
 use crate::text::Clean;
+use chrono::{DateTime, NaiveDate};
 use std::error::Error;
 use std::fmt::Write as _;
 use tokio_postgres::types::{FromSql, Type};
@@ -31,6 +32,8 @@ impl<'a> FromSql<'a> for Value {
                 Self::Text(Clean::from_bytes(raw, BEGINNING))
             }
             Type::BYTEA => Self::Text(Clean::from_bytes(raw, TEXT_CAP)),
+            Type::TIMESTAMPTZ => Self::Text(time(i64::from_sql(&Type::INT8, raw)?).into()),
+            Type::DATE => Self::Text(date(i32::from_sql(&Type::INT4, raw)?).into()),
             _ => Self::Text(format!("unsupported type {ty}: cast it to text").into()),
         })
     }
@@ -42,6 +45,34 @@ impl<'a> FromSql<'a> for Value {
     fn accepts(_: &Type) -> bool {
         true
     }
+}
+
+/// Days and microseconds from 1970 to 2000, where the server begins to count.
+const DAYS: i32 = 10_957;
+const MICROS: i64 = 946_684_800_000_000;
+
+/// Writes a timestamptz, in microseconds since 2000, as the server does in a session in UTC.
+fn time(micros: i64) -> String {
+    let known = micros
+        .checked_add(MICROS)
+        .and_then(DateTime::from_timestamp_micros);
+    let Some(at) = known else {
+        return infinite(micros < 0);
+    };
+    let text = at.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}+00")
+}
+
+/// Writes a date, in days since 2000, as the server does.
+fn date(days: i32) -> String {
+    let known = days.checked_add(DAYS).and_then(NaiveDate::from_epoch_days);
+    known.map_or_else(|| infinite(days < 0), |day| day.to_string())
+}
+
+fn infinite(past: bool) -> String {
+    let sign = if past { "-" } else { "" };
+    format!("{sign}infinity")
 }
 
 /// The cells of a record, such as a whole row.
@@ -133,6 +164,23 @@ mod tests {
 
     fn words(words: &[u16]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn times_are_written_as_the_server_writes_them() {
+        for (micros, text) in [
+            (0, "2000-01-01 00:00:00+00"),
+            (500_000, "2000-01-01 00:00:00.5+00"),
+            (-1, "1999-12-31 23:59:59.999999+00"),
+            (20_000_000, "2000-01-01 00:00:20+00"),
+            (i64::MAX, "infinity"),
+            (i64::MIN, "-infinity"),
+        ] {
+            assert_eq!(time(micros), text);
+        }
+        assert_eq!(date(59), "2000-02-29");
+        assert_eq!(date(-1), "1999-12-31");
+        assert_eq!(date(i32::MAX), "infinity");
     }
 
     #[test]

@@ -318,6 +318,11 @@ impl Client {
         self.seen.version()
     }
 
+    /// Returns true if the server is `htap-top columnar serve`.
+    pub(super) fn is_column_store(&self) -> bool {
+        self.seen.is_column_store()
+    }
+
     /// Returns true if the connection is known to be closed.
     pub fn is_closed(&self) -> bool {
         self.inner.is_closed()

@@ -53,6 +53,9 @@ const OVERHEAD: u64 = 256;
 /// Size of a message's kind and length, in bytes.
 const HEADER: usize = 5;
 
+/// Parameter that `htap-top columnar serve` reports beside PostgreSQL's own ones.
+pub(crate) const COLUMN_STORE: &str = "htap_top_columnar";
+
 /// Facts about a session from its messages, shared with its owner.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -60,6 +63,8 @@ pub(super) struct Seen {
     backend: AtomicU32,
     /// True if the server asked for a password.
     password: AtomicBool,
+    /// True if the server is `htap-top columnar serve`.
+    column_store: AtomicBool,
     version: OnceLock<Box<str>>,
     encoding: Mutex<Encodings>,
 }
@@ -85,6 +90,11 @@ impl Seen {
     /// True if the server asked for a password, of which it accepted the one that was sent.
     pub(super) fn wanted_password(&self) -> bool {
         self.password.load(Ordering::Relaxed)
+    }
+
+    /// True if the server said that it is `htap-top columnar serve`.
+    pub(super) fn is_column_store(&self) -> bool {
+        self.column_store.load(Ordering::Relaxed)
     }
 
     /// The server's version, as it has reported it; empty if it has not.
@@ -305,6 +315,9 @@ impl Messages {
             let version = Clean::from_bytes(value.as_bytes(), VERSION);
             let _ = self.seen.version.set(version.as_str().into());
             return Ok(());
+        }
+        if name == COLUMN_STORE.as_bytes() {
+            self.seen.column_store.store(true, Ordering::Relaxed);
         }
         let Ok(mut encodings) = self.seen.encoding.lock() else {
             return Ok(());

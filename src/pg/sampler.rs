@@ -8,10 +8,10 @@ pub(crate) mod shared;
 use super::client::Client;
 use super::client::session::Settings;
 use super::conninfo::Target;
-use super::console;
 use super::error::{Class, PgError};
 use super::peer::Peer;
 use super::table::Table;
+use super::{column_store, console};
 use futures_util::future::join3;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub enum SessionId {
     Replica,
     /// For what the OLAP pool asks, on the watched server, while its own server must not be read.
     StandIn,
+    /// For the column store, by `htap-top columnar serve`.
+    Columnar,
 }
 
 /// Report of a session.
@@ -94,6 +96,17 @@ pub struct Job {
     pub once: bool,
 }
 
+/// What a session is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerKind {
+    /// PostgreSQL, perhaps through a pooler.
+    Postgres,
+    /// PgBouncer's admin console, which has no settings and knows no statements but its own.
+    Console,
+    /// The column store, whose statements end after this time.
+    ColumnStore(Duration),
+}
+
 /// Configuration of a session.
 #[derive(Clone, Debug)]
 #[expect(
@@ -113,8 +126,8 @@ pub struct SessionConfig {
     pub late: bool,
     /// True to answer statements with the error if no session can be opened for them, because they can be asked elsewhere.
     pub hands_back: bool,
-    /// True for PgBouncer's admin console, which has no settings and knows no statements but its own.
-    pub console: bool,
+    /// What it is connected to.
+    pub kind: ServerKind,
     /// Number of transactions that this session, and those that share the count, have ended.
     pub ended: Tally,
     /// The count of the other sessions to the same server.
@@ -230,10 +243,10 @@ pub async fn open(
     let mut attempt = 0;
     loop {
         wake.mark_unchanged();
-        let opened = if config.console {
-            console::open(target).await
-        } else {
-            Client::open_to_watch(target, &config.settings).await
+        let opened = match config.kind {
+            ServerKind::Postgres => Client::open_to_watch(target, &config.settings).await,
+            ServerKind::Console => console::open(target).await,
+            ServerKind::ColumnStore(longest) => column_store::open(target, longest).await,
         };
         let error = match opened {
             Ok(client) => return Some(client),
@@ -383,8 +396,12 @@ pub(super) async fn answer(
     config: &SessionConfig,
     job: &Job,
 ) -> Result<Table, PgError> {
-    if config.console {
-        return console::ask(client, &job.sql, Instant::now()).await;
+    match config.kind {
+        ServerKind::Console => return console::ask(client, &job.sql, Instant::now()).await,
+        ServerKind::ColumnStore(_) => {
+            return client.noting(column_store::ask(client, &job.sql)).await;
+        }
+        ServerKind::Postgres => {}
     }
     config.ended.fetch_add(1, Ordering::Relaxed);
     let ask = async {

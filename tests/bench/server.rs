@@ -30,6 +30,7 @@ impl Server {
             olap_target: None,
             olap_server: None,
             pooler: None,
+            columnar: None,
             own_roles: vec!["htap_monitor".into()],
             demo: false,
             server: None,

@@ -76,6 +76,7 @@ impl Board {
             olap_target: None,
             olap_server: None,
             pooler: None,
+            columnar: None,
             demo: false,
             server: None,
         };
@@ -138,6 +139,7 @@ impl Board {
                     SessionId::Slow => Some(Pool::Slow),
                     SessionId::Pooler => Some(Pool::Pooler),
                     SessionId::Replica => Some(Pool::Replica),
+                    SessionId::Columnar => Some(Pool::Columnar),
                     SessionId::Olap(_) | SessionId::StandIn | SessionId::Canary => None,
                 };
                 let model = &self.model;

@@ -46,6 +46,7 @@ pub(super) fn watch_with(
         olap_target: None,
         olap_server: None,
         pooler: pooler.as_ref().map(|_| "pooler".into()),
+        columnar: None,
         own_roles: vec![target.user().to_owned()],
         demo: false,
         server: None,

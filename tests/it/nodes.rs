@@ -54,6 +54,7 @@ fn watch(primary: Target, replica: Target, panels: &[&str], only: bool) -> Headl
         olap_target: Some("shop @ replica".into()),
         olap_server: Some("replica".into()),
         pooler: None,
+        columnar: None,
         own_roles: Vec::new(),
         demo: false,
         server: None,

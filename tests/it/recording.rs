@@ -35,6 +35,7 @@ fn start() -> Start {
         olap_target: None,
         olap_server: None,
         pooler: None,
+        columnar: None,
         demo: false,
         server: None,
     }

@@ -3,7 +3,7 @@
 
 use super::server::{Database, Order, PATIENCE, Server, block_on, shared, until};
 use htap_top::pg::canary;
-use htap_top::pg::sampler::{self, Job, Report, SessionConfig, SessionId, Tally};
+use htap_top::pg::sampler::{self, Job, Report, ServerKind, SessionConfig, SessionId, Tally};
 use htap_top::pg::{Class, PgError, Settings, Table, Target, Value};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -31,7 +31,7 @@ fn config(server: Duration, client: Duration) -> SessionConfig {
         lazy: false,
         late: false,
         hands_back: false,
-        console: false,
+        kind: ServerKind::Postgres,
         ended: Tally::default(),
         others: Tally::default(),
     }
@@ -481,7 +481,7 @@ fn a_lazy_session_waits_for_its_first_statement() {
         let lazy = SessionConfig {
             lazy: true,
             late: false,
-            console: false,
+            kind: ServerKind::Postgres,
             transaction: true,
             ..config(LONG, LONG)
         };

@@ -41,6 +41,7 @@ fn of(config: Config) -> Model {
         olap_target: None,
         olap_server: None,
         pooler: None,
+        columnar: None,
         demo: false,
         server: None,
     })

@@ -6,7 +6,7 @@ use super::wire::{Fields, Wire, put_error, put_status, put_text};
 use crate::columnar::error::ColumnarError;
 use crate::columnar::options::Options;
 use crate::columnar::session::Session;
-use crate::pg::{PgError, Target};
+use crate::pg::{COLUMN_STORE, PgError, Target};
 use std::io;
 
 /// Codes that stand in place of a protocol's version.
@@ -178,6 +178,7 @@ pub(super) async fn login(
         ("integer_datetimes", "on"),
         ("standard_conforming_strings", "on"),
         ("default_transaction_read_only", "on"),
+        (COLUMN_STORE, "on"),
     ] {
         put_status(wire, name, value);
     }

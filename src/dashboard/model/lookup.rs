@@ -64,6 +64,11 @@ impl Model {
         Rows::of(self.memory.extensions.as_ref().unwrap_or(none())).first()
     }
 
+    /// Returns true if the panel asks the column store, and none is given.
+    pub fn lacks_column_store(&self, feed: &Feed) -> bool {
+        feed.spec.front.pool == Pool::Columnar && self.start.columnar.is_none()
+    }
+
     /// Seconds that the fast session has waited for an answer.
     pub fn silent_s(&self) -> f64 {
         let fast = self
@@ -132,6 +137,7 @@ pub(super) fn own_pool(session: SessionId) -> Option<Pool> {
         SessionId::Slow => Some(Pool::Slow),
         SessionId::Pooler => Some(Pool::Pooler),
         SessionId::Replica => Some(Pool::Replica),
+        SessionId::Columnar => Some(Pool::Columnar),
         SessionId::Olap(_) | SessionId::StandIn | SessionId::Canary => None,
     }
 }

@@ -42,7 +42,7 @@ impl Model {
             }
             // Sent once the standby has reported its last heartbeat.
             Some(Panel::Heartbeat) => true,
-            _ => false,
+            _ => self.lacks_column_store(feed),
         }
     }
 

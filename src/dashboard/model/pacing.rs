@@ -16,7 +16,7 @@ const SLOW_SHARE: f64 = 50.0;
 const FAST_SHARE: f64 = 20.0;
 /// A fast feed is queried at least this often nevertheless, because rules depend on it.
 const FAST_LONGEST: Duration = Duration::from_secs(5);
-/// Like [`SLOW_SHARE`], for the OLAP pool, whose queries are expected to take long.
+/// Like [`SLOW_SHARE`], for the OLAP pool and the column store, whose queries are expected to take long.
 const OLAP_SHARE: f64 = 10.0;
 /// Maximum interval of samples of the pooler, which are less frequent if they take long: its only thread serves nobody else
 /// meanwhile.
@@ -68,7 +68,7 @@ impl Model {
             Pool::Slow => wanted.max(self.interval).max(took(SLOW_SHARE)),
             // It is pushed to readers who wait for it.
             Pool::Olap if feed.panel == Some(Panel::StreamWindows) => wanted.max(took(OLAP_SHARE)),
-            Pool::Olap => wanted.max(self.interval).max(took(OLAP_SHARE)),
+            Pool::Olap | Pool::Columnar => wanted.max(self.interval).max(took(OLAP_SHARE)),
             Pool::Replica => self.interval.max(took(FAST_SHARE).min(FAST_LONGEST)),
             Pool::Pooler => wanted
                 .max(self.interval)

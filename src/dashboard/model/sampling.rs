@@ -8,8 +8,8 @@ use super::{Link, Model, SampleScope};
 use crate::dashboard::action::Grade;
 use crate::dashboard::event::{Effect, FeedId, Moment, OwnCost, Request, Sample};
 use crate::dashboard::feed::{Feed, LOCK_NOT_AVAILABLE, PID};
-use crate::dashboard::panels::replication;
 use crate::dashboard::panels::spec::{Crowded, Pool};
+use crate::dashboard::panels::{replication, times};
 use crate::dashboard::rows::Panel;
 use crate::format;
 use crate::pg::sampler::SessionId;
@@ -295,6 +295,7 @@ impl Model {
             SessionId::Fast => Some(""),
             SessionId::Olap(_) => Some("OLAP pool: "),
             SessionId::Pooler => Some("pooler: "),
+            SessionId::Columnar => Some("column store: "),
             // The cause line reports a lost replica.
             SessionId::Replica | SessionId::StandIn | SessionId::Slow | SessionId::Canary => None,
         };
@@ -305,8 +306,10 @@ impl Model {
 
     pub(super) fn answered(&mut self, id: FeedId, took_ms: f64, outcome: Sample) -> Vec<Effect> {
         let now = self.now;
-        let of_server =
-            |feed: &Feed| feed.spec.front.pool != Pool::Pooler && !self.is_read_here(feed);
+        let of_server = |feed: &Feed| {
+            !matches!(feed.spec.front.pool, Pool::Pooler | Pool::Columnar)
+                && !self.is_read_here(feed)
+        };
         if self.feed(id).is_some_and(of_server) {
             self.memory.server_ms += took_ms;
         }
@@ -327,6 +330,9 @@ impl Model {
                 feed.sampling.error = None;
                 feed.sampling.failures = 0;
                 feed.forbidden.mark(&feed.source, &mut table);
+                if feed.foreign || feed.spec.has_times_as_text() {
+                    times::read(&mut table, &feed.spec);
+                }
                 if let Some(panel) = feed.panel {
                     self.ingest(id, panel, table)
                 } else {

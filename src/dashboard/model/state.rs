@@ -5,8 +5,9 @@ use crate::config::Config;
 use crate::dashboard::action::{Action, ActionId, Grade};
 use crate::dashboard::compare::Baseline;
 use crate::dashboard::event::{FeedId, Moment};
-use crate::dashboard::feed::Cursor;
-use crate::dashboard::panels::spec::Spec;
+use crate::dashboard::feed::{Cursor, Feed};
+use crate::dashboard::panels;
+use crate::dashboard::panels::spec::{Pool, Spec};
 use crate::dashboard::tabs::{Place, Tab};
 use crate::pg::{Peer, PgError};
 use crate::text::Clean;
@@ -38,12 +39,41 @@ pub struct Start {
     /// The pooler whose admin console is sampled, if one is: `10.0.0.7:6432`. Without it the panels of the pooler do not
     /// exist.
     pub pooler: Option<Clean>,
+    /// The column store, if one is given: `127.0.0.1:5439`. Without it panels of its pool say what they lack.
+    pub columnar: Option<Clean>,
     /// Roles of this program's own sessions, which panels leave out.
     pub own_roles: Vec<String>,
     /// True if the demo runs; shown in the header.
     pub demo: bool,
     /// Number and name, if there are several servers.
     pub server: Option<Place>,
+}
+
+impl Start {
+    /// Returns the feeds of all panels that are not off, and whose server is watched.
+    pub(super) fn feeds(&self) -> Vec<Feed> {
+        let config = &self.config;
+        let built_in = self.built_in.iter();
+        let built_in = built_in.map(|spec| Feed::new(panels::of_pool(spec, config), false));
+        let own = self.own_panels.iter();
+        let own = own.map(|spec| Feed::new(Arc::new(spec.clone()), true));
+        let mut feeds: Vec<Feed> = built_in.chain(own).collect();
+        feeds.retain(|feed| {
+            let panel = config.panels.get(&feed.spec.name);
+            let unwatched = match feed.spec.front.pool {
+                Pool::Pooler => self.pooler.is_none(),
+                Pool::Replica => self.olap_server.is_none(),
+                Pool::Oltp | Pool::Slow | Pool::Olap | Pool::Columnar => false,
+            };
+            !unwatched && !panel.is_some_and(|panel| panel.off)
+        });
+        for feed in &mut feeds {
+            feed.bind(&config.keys);
+            let panel = config.panels.get(&feed.spec.name);
+            feed.choose(panel, config.profile);
+        }
+        feeds
+    }
 }
 
 /// The feeds to query.

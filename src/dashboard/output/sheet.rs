@@ -292,7 +292,12 @@ pub(crate) fn labels(spec: &Spec) -> Vec<String> {
 fn reason(model: &Model, feed: &Feed) -> String {
     let sampling = &feed.sampling;
     if let Some(age) = model.age_s(feed) {
-        let why = sampling.error.as_ref().map(|error| format!(": {error}"));
+        let lost = match model.link(feed) {
+            Link::Lost { error, .. } => Some(error),
+            Link::Idle | Link::Live(_) => None,
+        };
+        let why = sampling.error.as_ref().or(lost);
+        let why = why.map(|error| format!(": {error}"));
         return format!(
             "no answer for {}{}",
             format::seconds(age),

@@ -49,6 +49,16 @@ fn read_file(path: &Path) -> Result<Spec, String> {
     if placed || front.internal || front.sampling != SamplingRules::default() {
         return Err("order, digit, letter, internal and sampling are for built-in panels".into());
     }
+    if spec.front.pool == Pool::Columnar {
+        if spec.front.search_path == SearchPath::Role {
+            return Err(
+                "search_path is for pool \"olap\": the column store has one table, fact_sales"
+                    .into(),
+            );
+        }
+        // It takes a single SELECT and refuses everything else.
+        return Ok(spec);
+    }
     // Whatever the file contains runs read-only, with time and memory limits. As a subquery it must be a
     // single query: a second statement, such as `COMMIT` or `SET TRANSACTION READ WRITE`, is a syntax error.
     spec.front.pool = Pool::Olap;

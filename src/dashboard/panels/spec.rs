@@ -22,6 +22,8 @@ pub enum Pool {
     Pooler,
     /// A sampling session with the OLAP pool's server; only if that is another one.
     Replica,
+    /// The column store, by `htap-top columnar serve`; only with `--columnar`.
+    Columnar,
 }
 
 impl Pool {
@@ -33,6 +35,7 @@ impl Pool {
             Self::Olap => "olap",
             Self::Pooler => "pooler",
             Self::Replica => "replica",
+            Self::Columnar => "columnar",
         }
     }
 }
@@ -309,6 +312,8 @@ pub struct Spec {
     pub sql: String,
     /// The statement from later major versions on, ascending.
     pub later: Vec<(i64, String)>,
+    /// The statement for the column store, if there is one.
+    pub columnar: Option<String>,
 }
 
 /// The reason why a panel file was refused.
@@ -356,6 +361,7 @@ impl Spec {
             order,
             sql,
             later: Vec::new(),
+            columnar: None,
         })
     }
 
@@ -370,6 +376,7 @@ impl Spec {
         let later = file.later.iter();
         Ok(Self {
             later: later.map(|(major, text)| (*major, split(text).1)).collect(),
+            columnar: file.columnar.map(|text| split(text).1),
             ..Self::parse(file.name, file.base)?
         })
     }
@@ -378,6 +385,26 @@ impl Spec {
     pub fn statement(&self, major: i64) -> &str {
         let later = self.later.iter().rev().find(|(from, _)| *from <= major);
         later.map_or(&self.sql, |(_, sql)| sql)
+    }
+
+    /// Returns the panel asked in the column store; `None` if it has no statement for that.
+    pub fn in_column_store(&self) -> Option<Self> {
+        let sql = self.columnar.clone()?;
+        let mut front = self.front.clone();
+        front.pool = Pool::Columnar;
+        // Those of the other statement. The column store says what it lacks.
+        front.needs.clear();
+        Some(Self {
+            front,
+            sql,
+            later: Vec::new(),
+            ..self.clone()
+        })
+    }
+
+    /// Returns true if its times may come as texts, from the column store.
+    pub fn has_times_as_text(&self) -> bool {
+        self.columnar.is_some()
     }
 
     /// Names of the columns for scripts: without changes since a moment that somebody marked.

@@ -1,16 +1,16 @@
 //! Execution of effects: tasks that own their sessions, and audited actions.
 
 use super::auditing::{AuditWriter, Unwritten, Written};
-use super::sessions::{FAST_TIMEOUT, Opener, SLOW_TIMEOUT, analytic, console, monitor};
+use super::queues::Queues;
+use super::sessions::{FAST_TIMEOUT, Opener, monitor};
 use super::{EVENTS, Targets, hosting, logged, planning, wall_clock};
 use crate::dashboard::action::{Action, ActionId, Outcome};
 use crate::dashboard::audit::Audit;
-use crate::dashboard::event::{Acted, Effect, Event, Request};
-use crate::dashboard::panels::spec::Pool;
+use crate::dashboard::event::{Acted, Effect, Event};
 use crate::pg::admin::{self, Exclusions};
 use crate::pg::canary::{self, Pace};
 use crate::pg::measure;
-use crate::pg::sampler::{Job, Report, SessionConfig, SessionId, Tally};
+use crate::pg::sampler::{Report, Tally};
 use crate::pg::{Canceller, Class, Client, PgError, Target};
 use crate::stream::pause;
 use crate::system::refresh::Refresh;
@@ -25,12 +25,7 @@ use tokio::time::{Instant, timeout};
 /// The sessions, and the actions running on them.
 pub(super) struct EffectRunner {
     targets: Box<Targets>,
-    fast: Sender<Vec<Job>>,
-    slow: Sender<Vec<Job>>,
-    olap: Sender<Vec<Job>>,
-    pooler: Sender<Vec<Job>>,
-    replica: Sender<Vec<Job>>,
-    stand_in: Sender<Vec<Job>>,
+    queues: Queues,
     point: watch::Sender<Option<String>>,
     pace: watch::Sender<Pace>,
     wake: watch::Sender<()>,
@@ -68,30 +63,8 @@ impl EffectRunner {
             report,
             woken: woken.clone(),
         };
-        let (fast_done, done) = (Tally::default(), Tally::default());
-        let elsewhere = targets.tally(&done);
-        let watched = monitor(FAST_TIMEOUT, &fast_done, &done);
-        let fast = opener.open([SessionId::Fast], &targets.oltp, &watched);
-        // What is on the screen first comes from the fast session, which a server starts sooner alone.
-        let watched = SessionConfig {
-            late: true,
-            ..monitor(SLOW_TIMEOUT, &done, &done)
-        };
-        let slow = opener.open([SessionId::Slow], &targets.oltp, &watched);
-        let asked = analytic(&config.olap, targets.stand_in.is_some(), &elsewhere);
-        let numbers = (0..config.olap.connections).map(SessionId::Olap);
-        let olap = opener.open(numbers, &targets.olap, &asked);
-        let own = targets.stand_in.as_deref();
-        let watched = monitor(FAST_TIMEOUT, &elsewhere, &elsewhere);
-        let replica = own.map(|_| SessionId::Replica);
-        let replica = opener.open(replica, &targets.olap, &watched);
-        // One statement at a time: the watched server has other work.
-        let asked = analytic(&config.olap, true, &done);
-        let stand_in = own.map(|_| SessionId::StandIn);
-        let stand_in = opener.open(stand_in, own.unwrap_or(&targets.oltp), &asked);
-        let console_of = targets.pooler.as_deref();
-        let pooler = console_of.map(|_| SessionId::Pooler);
-        let pooler = opener.open(pooler, console_of.unwrap_or(&targets.oltp), &console());
+        let done = Tally::default();
+        let queues = Queues::open(&mut opener, config, &targets, &done);
         let mut sessions = opener.sessions;
         let (point, points) = watch::channel(None);
         let (pace, paces) = watch::channel(Pace::soon(config.canary.interval));
@@ -99,12 +72,7 @@ impl EffectRunner {
         sessions.spawn(canary::canary(target, config, points, paces, time, woken));
         Self {
             targets: Box::new(targets),
-            fast,
-            slow,
-            olap,
-            pooler,
-            replica,
-            stand_in,
+            queues,
             point,
             pace,
             wake,
@@ -127,20 +95,14 @@ impl EffectRunner {
             mut sessions,
             mut actions,
             audit,
-            fast,
-            slow,
-            olap,
-            pooler,
-            replica,
-            stand_in,
+            queues,
             point,
             reports,
             canary,
             ..
         } = self;
         point.send_replace(None);
-        drop((fast, slow, olap, pooler, replica, stand_in));
-        drop((point, reports, canary));
+        drop((queues, point, reports, canary));
         let all = async { while sessions.join_next().await.is_some() {} };
         let _ = timeout(END, all).await;
         // Aborted ones record that they were aborted.
@@ -152,7 +114,7 @@ impl EffectRunner {
         logged::effect(&effect);
         while self.actions.try_join_next().is_some() {}
         match effect {
-            Effect::Sample(requests) => self.sample(requests),
+            Effect::Sample(requests) => self.queues.sample(requests, &self.tell),
             Effect::ReadHost { feed, wanted } => {
                 let tell = self.tell.clone();
                 self.actions.spawn(hosting::read(feed, wanted, tell));
@@ -194,55 +156,6 @@ impl EffectRunner {
             | Effect::Show(_)
             | Effect::Suspend
             | Effect::Quit => {}
-        }
-    }
-
-    fn sample(&self, requests: Vec<Request>) {
-        let (mut fast, mut slow) = (Vec::new(), Vec::new());
-        let (mut pooler, mut replica) = (Vec::new(), Vec::new());
-        for request in requests {
-            let job = Job {
-                id: request.feed.0,
-                sql: request.sql,
-                as_text: request.as_text,
-                once: request.once,
-            };
-            match request.pool {
-                Pool::Oltp => fast.push(job),
-                Pool::Slow => slow.push(job),
-                Pool::Pooler => pooler.push(job),
-                Pool::Replica => replica.push(job),
-                Pool::Olap if request.here => self.hand_over(&self.stand_in, vec![job]),
-                // One job at a time, so that several sessions share the work.
-                Pool::Olap => self.hand_over(&self.olap, vec![job]),
-            }
-        }
-        self.hand_over(&self.fast, fast);
-        self.hand_over(&self.slow, slow);
-        self.hand_over(&self.pooler, pooler);
-        self.hand_over(&self.replica, replica);
-    }
-
-    /// Queues jobs. A queue has room for more statements than all panels can send at once; if it is full
-    /// nevertheless, the panels get an error instead of waiting forever.
-    fn hand_over(&self, queue: &Sender<Vec<Job>>, jobs: Vec<Job>) {
-        if jobs.is_empty() {
-            return;
-        }
-        if let Err(full) = queue.try_send(jobs) {
-            let jobs = full.into_inner();
-            logged::not_asked(jobs.len());
-            for job in jobs {
-                let outcome = Err(PgError::new(
-                    Class::Timeout,
-                    "too many statements are waiting",
-                ));
-                let _ = self.tell.try_send(Event::Reported(Report::Answered {
-                    id: job.id,
-                    took_ms: 0.0,
-                    outcome,
-                }));
-            }
         }
     }
 

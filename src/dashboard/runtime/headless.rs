@@ -88,7 +88,7 @@ impl Headless {
             .filter(|id| {
                 let needed = |feed: &Feed| {
                     let front = &feed.spec.front;
-                    let unasked = only && front.pool == Pool::Olap;
+                    let unasked = only && matches!(front.pool, Pool::Olap | Pool::Columnar);
                     !front.only_shown && !unasked && !feed.is_about_backend()
                 };
                 named.contains(id) || model.feed(*id).is_some_and(needed)
@@ -264,6 +264,7 @@ impl Headless {
             &model.pooler,
             &model.replica,
             &model.stand_in,
+            &model.columnar,
         ];
         let refused = |link: &&Link| matches!(link, Link::Lost { given_up: true, .. });
         if !links.iter().any(refused) {
@@ -382,7 +383,12 @@ impl Headless {
         };
         let given_up = match self.model.link(feed) {
             // Nobody waits for a pooler that is down: the figures of the server are there without it.
-            Link::Lost { .. } if matches!(feed.spec.front.pool, Pool::Pooler | Pool::Replica) => {
+            Link::Lost { .. }
+                if matches!(
+                    feed.spec.front.pool,
+                    Pool::Pooler | Pool::Replica | Pool::Columnar
+                ) =>
+            {
                 true
             }
             Link::Lost { given_up, .. } => *given_up,

@@ -1,6 +1,6 @@
 //! The sampling sessions: how they are opened, and their configurations.
 
-use crate::pg::sampler::{self, Job, Queue, Report, SessionConfig, SessionId, Tally};
+use crate::pg::sampler::{self, Job, Queue, Report, ServerKind, SessionConfig, SessionId, Tally};
 use crate::pg::{Settings, Target};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) fn monitor(
         lazy: false,
         late: false,
         hands_back: false,
-        console: false,
+        kind: ServerKind::Postgres,
         ended: Tally::clone(ended),
         others: Tally::clone(others),
     }
@@ -49,7 +49,7 @@ pub(super) fn analytic(
         lazy: true,
         late: false,
         hands_back,
-        console: false,
+        kind: ServerKind::Postgres,
         ended: Tally::clone(ended),
         others: Tally::default(),
     }
@@ -64,9 +64,22 @@ pub(super) fn console() -> SessionConfig {
         lazy: false,
         late: false,
         hands_back: false,
-        console: true,
+        kind: ServerKind::Console,
         ended: Tally::default(),
         others: Tally::default(),
+    }
+}
+
+/// The session with the column store, which is opened for the first statement. Its work is no transaction of the watched
+/// database's sessions.
+pub(super) fn column_store(olap: &crate::config::Olap) -> SessionConfig {
+    SessionConfig {
+        deadline: olap.statement_timeout + Duration::from_secs(5),
+        late: true,
+        // Nobody waits for one that is down.
+        hands_back: true,
+        kind: ServerKind::ColumnStore(olap.statement_timeout),
+        ..console()
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Targets {
     pub stand_in: Option<Box<Target>>,
     /// The admin console of the pooler, if it is watched.
     pub pooler: Option<Box<Target>>,
+    /// The column store, if panels may ask it.
+    pub columnar: Option<Box<Target>>,
 }
 
 impl Targets {
@@ -28,6 +30,16 @@ impl Targets {
             oltp: watched,
             stand_in,
             pooler: pooler.map(Box::new),
+            columnar: None,
+        }
+    }
+
+    /// Returns the targets with the column store.
+    #[must_use]
+    pub fn with_column_store(self, columnar: Option<Target>) -> Self {
+        Self {
+            columnar: columnar.map(Box::new),
+            ..self
         }
     }
 

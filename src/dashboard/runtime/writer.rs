@@ -365,6 +365,7 @@ mod tests {
             olap_target: None,
             olap_server: None,
             pooler: None,
+            columnar: None,
             demo: false,
             server: None,
         }

@@ -6,7 +6,7 @@ mod placeholder;
 mod timeline;
 mod trends;
 
-pub use placeholder::placeholder;
+pub use placeholder::{COLUMN_STORE, placeholder};
 
 use crate::dashboard::cell;
 use crate::dashboard::cell::Severity;

@@ -41,12 +41,7 @@ impl Client {
     /// The rows take more than `PANEL_BYTES` nevertheless; the session continues.
     #[track_caller]
     pub fn query_panel(&self, sql: &str) -> impl Future<Output = Result<Table, PgError>> {
-        let keep = Keep {
-            rows: ROW_LIMIT,
-            bytes: PANEL_BYTES,
-            cell: TEXT_CAP,
-        };
-        self.noting(self.within(self.texts(sql, keep)))
+        self.noting(self.within(self.texts(sql, Keep::OF_A_PANEL)))
     }
 
     async fn texts(&self, sql: &str, keep: Keep) -> Result<Table, PgError> {
@@ -63,9 +58,7 @@ impl Client {
                     table.rows.clear();
                     kept = 0;
                 }
-                SimpleQueryMessage::Row(row)
-                    if table.rows.len() < keep.rows && kept <= keep.bytes =>
-                {
+                SimpleQueryMessage::Row(row) if keep.has_room(&table, kept) => {
                     let mut cells = Vec::with_capacity(row.len());
                     for position in 0..row.len() {
                         let text = row.try_get(position).map_err(failed)?;
@@ -78,26 +71,46 @@ impl Client {
                 _ => {}
             }
         }
-        if kept > keep.bytes {
-            // Everything that the server sent was read, so the session stays usable.
-            return Err(PgError {
-                sqlstate: Some(PROGRAM_LIMIT.into()),
-                ..PgError::new(Class::Statement, too_much(keep.bytes))
-            });
-        }
+        let mut table = keep.checked(table, kept)?;
         crate::pg::sniff::numbers(&mut table);
         Ok(table)
     }
 }
 
-/// Limits on the rows kept of an answer in text.
+/// Limits on the rows kept of an answer.
 #[derive(Clone, Copy)]
-struct Keep {
+pub(in crate::pg) struct Keep {
     rows: usize,
     /// A larger answer is an error.
     bytes: u64,
     /// Length at which a cell is truncated.
     cell: usize,
+}
+
+impl Keep {
+    /// Those of a user's panel.
+    pub(in crate::pg) const OF_A_PANEL: Self = Self {
+        rows: ROW_LIMIT,
+        bytes: PANEL_BYTES,
+        cell: TEXT_CAP,
+    };
+
+    /// Returns true if another row is kept beside those of `table`, which take so many bytes.
+    pub(in crate::pg) fn has_room(&self, table: &Table, kept: u64) -> bool {
+        table.rows.len() < self.rows && kept <= self.bytes
+    }
+
+    /// Returns the table, or an error if its rows take too many bytes.
+    pub(in crate::pg) fn checked(&self, table: Table, kept: u64) -> Result<Table, PgError> {
+        if kept <= self.bytes {
+            return Ok(table);
+        }
+        // Everything that the server sent was read, so the session stays usable.
+        Err(PgError {
+            sqlstate: Some(PROGRAM_LIMIT.into()),
+            ..PgError::new(Class::Statement, too_much(self.bytes))
+        })
+    }
 }
 
 pub(in crate::pg) fn too_much(limit: u64) -> String {

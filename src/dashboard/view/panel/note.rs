@@ -17,7 +17,9 @@ pub(super) fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
         let link = model.link(feed);
         let why = match (link, &model.fast) {
-            (lost, _) if feed.spec.front.pool == Pool::Pooler => super::super::unconnected(lost),
+            (lost, _) if matches!(feed.spec.front.pool, Pool::Pooler | Pool::Columnar) => {
+                super::super::unconnected(lost)
+            }
             (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
             (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
                 format!(", {}", super::super::connecting(*attempt))

@@ -2,12 +2,19 @@
 
 use crate::dashboard::feed::Feed;
 use crate::dashboard::model::{Link, Model};
-use crate::dashboard::panels::spec::SearchPath;
+use crate::dashboard::panels::spec::{Pool, SearchPath};
 use crate::pg::{Class, PgError};
 use crate::text::Clean;
 
+/// The option that panels of the column store need.
+pub const COLUMN_STORE: &str =
+    "--columnar CONNINFO, the host, port and password of `htap-top columnar serve`";
+
 /// Returns the text that replaces the figures if they cannot be shown: what is missing and how to get it.
 pub fn placeholder(model: &Model, feed: &Feed) -> Option<String> {
+    if model.lacks_column_store(feed) {
+        return Some(format!("needs {COLUMN_STORE}."));
+    }
     if !feed.sampling.missing.is_empty() {
         if let Some(why) = &feed.sampling.strange {
             return Some(why.as_str().to_owned());
@@ -49,6 +56,9 @@ fn refused(feed: &Feed, error: &PgError) -> String {
     let cure = match error.code() {
         "42501" if error.hint.is_none() => " Grant the privilege to the connecting role.",
         "57014" => " It exceeded its time limit.",
+        "0A000" if feed.foreign && feed.spec.front.pool == Pool::Columnar => {
+            " `htap-top help columnar` lists what it answers; pool = \"olap\" in the file asks PostgreSQL."
+        }
         // undefined_table, undefined_function, undefined_object
         "42P01" | "42883" | "42704"
             if feed.foreign && feed.spec.front.search_path == SearchPath::Catalog =>

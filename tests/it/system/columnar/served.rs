@@ -1,5 +1,7 @@
 //! `columnar serve`: what clients of PostgreSQL's protocol get, and what they do not get.
 
+mod panels;
+
 use super::{QUESTIONS, Store, hour, number};
 use crate::it::server::{Patience, Server, block_on};
 use crate::it::system::server;

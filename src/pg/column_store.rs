@@ -14,9 +14,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 
-/// How to start it.
-const START: &str = "start `htap-top columnar serve` there, or correct --columnar";
-
 /// Opens a session in UTC whose statements end after `longest`.
 ///
 /// # Errors
@@ -49,10 +46,10 @@ fn explained(error: PgError, target: &Target) -> PgError {
     let said = error.message.as_str();
     let why = match (error.code(), error.class) {
         ("", Class::BackOff | Class::Reconnect) => {
-            return PgError::new(
-                error.class,
-                format!("cannot reach the column store: {said}: {START}"),
-            );
+            let cause = said.strip_prefix(&format!("{place}: ")).unwrap_or(said);
+            let why =
+                format!("no column store at {place}: start `htap-top columnar serve` ({cause})");
+            return PgError::new(error.class, why);
         }
         ("28P01", _) => format!(
             "the column store at {place} refuses user {user} or the password ({said}): set PGPASSWORD, or add a line to \

@@ -17,8 +17,10 @@ pub(super) fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
         let link = model.link(feed);
         let why = match (link, &model.fast) {
-            (lost, _) if matches!(feed.spec.front.pool, Pool::Pooler | Pool::Columnar) => {
-                super::super::unconnected(lost)
+            (lost, _) if feed.spec.front.pool == Pool::Pooler => super::super::unconnected(lost),
+            // The error says what is lost.
+            (Link::Lost { error, .. }, _) if feed.spec.front.pool == Pool::Columnar => {
+                format!(", {error}")
             }
             (Link::Lost { given_up: true, .. }, _) => ", not connected".into(),
             (Link::Lost { attempt, .. }, _) | (_, Link::Lost { attempt, .. }) => {
@@ -33,6 +35,15 @@ pub(super) fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
         let age = model.age_s(feed).map(format::seconds).unwrap_or_default();
         return Some(format!("{age} old: {error}"));
     }
+    figure(model, feed).or_else(|| {
+        // Where else its figures could come from.
+        let moved = feed.spec.front.pool == Pool::Columnar && feed.sampling.at.is_some();
+        moved.then(|| "column store".to_owned())
+    })
+}
+
+/// Returns the figure of a panel that its title has room for.
+fn figure(model: &Model, feed: &Feed) -> Option<String> {
     match feed.panel? {
         rows::Panel::Activity => Some(hidden_note(model).unwrap_or_else(|| sessions_note(model))),
         rows::Panel::Timeline => {

@@ -48,20 +48,22 @@ pub fn placeholder(model: &Model, feed: &Feed) -> Option<String> {
 }
 
 fn refused(feed: &Feed, error: &PgError) -> String {
-    let hint = error
-        .hint
-        .as_ref()
-        .map(|hint| format!(" {hint}"))
-        .unwrap_or_default();
+    let unsupported = error.code() == "0A000" && feed.spec.front.pool == Pool::Columnar;
+    // Its hint is to ask PostgreSQL.
+    let hint = error.hint.as_ref().filter(|_| !unsupported);
+    let hint = hint.map(|hint| format!(" {hint}")).unwrap_or_default();
     let cure = match error.code() {
         "42501" if error.hint.is_none() => " Grant the privilege to the connecting role.",
         "57014" => " It exceeded its time limit.",
-        "0A000" if feed.foreign && feed.spec.front.pool == Pool::Columnar => {
-            " `htap-top help columnar` lists what it answers; pool = \"olap\" in the file asks PostgreSQL."
+        _ if unsupported && feed.foreign => {
+            " Set pool = \"olap\" in its file to ask PostgreSQL; `htap-top help columnar` lists what the column store answers."
         }
+        _ if unsupported => " Leave pool out of its [panels] entry to ask PostgreSQL.",
         // undefined_table, undefined_function, undefined_object
         "42P01" | "42883" | "42704"
-            if feed.foreign && feed.spec.front.search_path == SearchPath::Catalog =>
+            if feed.foreign
+                && feed.spec.front.pool == Pool::Olap
+                && feed.spec.front.search_path == SearchPath::Catalog =>
         {
             " Qualify names with their schema, or set search_path = \"role\" in the file."
         }

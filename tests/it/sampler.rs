@@ -1,6 +1,8 @@
 //! The sampling sessions during failures: their reports, and their recovery.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
+mod column_store;
+
 use super::server::{Database, Order, PATIENCE, Server, block_on, shared, until};
 use htap_top::pg::canary;
 use htap_top::pg::sampler::{self, Job, Report, ServerKind, SessionConfig, SessionId, Tally};

@@ -3,6 +3,7 @@
 
 mod anything;
 mod background;
+mod column_store;
 mod columns;
 mod layout;
 mod pace;

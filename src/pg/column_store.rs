@@ -44,29 +44,29 @@ pub(super) async fn open(target: &Target, longest: Duration) -> Result<Client, P
 fn explained(error: PgError, target: &Target) -> PgError {
     let (user, place) = (Clean::new(target.user()), target.host_display());
     let said = error.message.as_str();
+    let cause = said.strip_prefix(&format!("{place}: ")).unwrap_or(said);
     let why = match (error.code(), error.class) {
         ("", Class::BackOff | Class::Reconnect) => {
-            let cause = said.strip_prefix(&format!("{place}: ")).unwrap_or(said);
-            let why =
-                format!("no column store at {place}: start `htap-top columnar serve` ({cause})");
-            return PgError::new(error.class, why);
+            format!("no column store at {place}: start `htap-top columnar serve` ({cause})")
         }
+        ("", _) => format!("the column store at {place}: {cause}"),
+        ("08006", _) => format!("the column store at {place} cannot reach PostgreSQL: {said}"),
         ("28P01", _) => format!(
-            "the column store at {place} refuses user {user} or the password ({said}): set PGPASSWORD, or add a line to \
-             ~/.pgpass; PostgreSQL's password counts"
+            "the column store at {place} refuses user {user} or the password: give the role's password in PostgreSQL by \
+             PGPASSWORD or ~/.pgpass"
         ),
-        ("08006", _) => {
-            let why = format!("the column store at {place} cannot reach PostgreSQL: {said}");
-            return PgError::new(error.class, why);
-        }
         ("0A000", _) => {
             format!("the column store at {place}: {said}: leave it out of --columnar")
         }
         _ => return error,
     };
+    let class = match error.code() {
+        "0A000" => Class::Configuration,
+        _ => error.class,
+    };
     PgError {
         sqlstate: error.sqlstate,
-        ..PgError::new(Class::Configuration, why)
+        ..PgError::new(class, why)
     }
 }
 

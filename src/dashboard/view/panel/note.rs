@@ -38,7 +38,8 @@ pub(super) fn note(model: &Model, feed: &Feed, stale: bool) -> Option<String> {
     figure(model, feed).or_else(|| {
         // Where else its figures could come from.
         let moved = feed.spec.front.pool == Pool::Columnar && feed.sampling.at.is_some();
-        moved.then(|| "column store".to_owned())
+        let room = matches!(model.screen, Screen::Full(_));
+        (moved && room).then(|| "column store".to_owned())
     })
 }
 

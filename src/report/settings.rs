@@ -64,8 +64,8 @@ fn hide(key: &str, value: &mut Value, mask: fn(&str) -> String) {
     let key = key.to_ascii_lowercase();
     match value {
         _ if SECRET.iter().any(|word| key.contains(word)) => *value = Value::String("?".into()),
-        // A command line may hold a token.
-        Value::String(text) if key == "command" => "?".clone_into(text),
+        // A command line may hold a token; the other is a connection string, and the name of a panel, too.
+        Value::String(text) if key == "command" || key == "columnar" => "?".clone_into(text),
         Value::String(text) if key == "sql" || key == "query" => *text = mask(text),
         Value::String(text) if text.contains("://") || text.contains("password") => {
             "?".clone_into(text);
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_configuration_keeps_its_keys_and_loses_its_secrets() {
-        let text = "# password: planted\ninterval = \"2s\"\n[canary]\nsql = \"SELECT x FROM t WHERE k = 'planted'\"\n\
+        let text = "# password: planted\ninterval = \"2s\"\ncolumnar = \"user=planted\"\n[panels.columnar]\noff = true\n[canary]\nsql = \"SELECT x FROM t WHERE k = 'planted'\"\n\
             [[guard.rule]]\nname = \"old\"\nquery = \"^SELECT 'planted'\"\n[notify]\ncommand = \"send planted\"\n[new]\napi_token = \"planted\"\n\
             [[new.list]]\nat = \"postgresql://me:planted@db\"\nPASSWORDS = [\"planted\"]\n";
         let told = masked(text, mask);
@@ -95,6 +95,7 @@ mod tests {
             "interval = \"2s\"",
             "WHERE k = ?",
             "name = \"old\"",
+            "off = true",
             "api_token = \"?\"",
         ] {
             assert!(told.contains(kept), "{kept}:\n{told}");

@@ -40,7 +40,7 @@
 -- [columns.recency_s]
 -- title = "rec"
 -- unit = "seconds"
--- help = "Mean time since the last order."
+-- help = "Mean time since the last order; none from the column store."
 WITH named AS (
     SELECT total_amount, order_count,
            extract(epoch FROM now() - last_order_at)::float8 AS recency_s,

@@ -173,8 +173,7 @@ const OF_THE_SERVER: [&str; 5] = [
     "PGTARGETSESSIONATTRS",
 ];
 /// Those that describe its connections, which the column store, on this machine, has without TLS.
-const OF_THE_WAY: [&str; 6] = [
-    "PGHOST",
+const OF_THE_WAY: [&str; 5] = [
     "PGHOSTADDR",
     "PGSSLMODE",
     "PGSSLNEGOTIATION",
@@ -187,16 +186,19 @@ fn store_target(written: Option<Written>, watched: &Target) -> Result<Option<Tar
     let Some((conninfo, whence)) = written else {
         return Ok(None);
     };
-    // The connection string takes precedence.
     let flags = Flags {
         conninfo: Some(conninfo),
-        host: Some("127.0.0.1".into()),
-        port: Some("5439".into()),
-        user: Some(watched.user().to_owned()),
-        dbname: Some(watched.dbname().to_owned()),
+        ..Default::default()
     };
-    let other = |name: &str| !OF_THE_SERVER.contains(&name) && !OF_THE_WAY.contains(&name);
-    let env = |name: &str| env(name).filter(|_| other(name));
+    // The connection string takes precedence, and a service that it names.
+    let env = |name: &str| match name {
+        "PGHOST" => Some("127.0.0.1".to_owned()),
+        "PGPORT" => Some("5439".to_owned()),
+        "PGUSER" => Some(watched.user().to_owned()),
+        "PGDATABASE" => Some(watched.dbname().to_owned()),
+        name if OF_THE_SERVER.contains(&name) || OF_THE_WAY.contains(&name) => None,
+        name => env(name),
+    };
     let target = Target::resolve(&flags, &env)
         .map_err(|error| Failure::new(USAGE, format!("{whence}: {error}")))?;
     Ok(Some(target.with_application_name("htap-top")))
@@ -456,6 +458,10 @@ mod tests {
         assert_eq!(target(""), ["127.0.0.1:5439", "monitor", "shop"]);
         let given = target("port=7 user=htap_olap dbname=other host=::1");
         assert_eq!(given, ["[::1]:7", "htap_olap", "other"]);
+        let services = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(services.path(), "[store]\nport=8\nuser=asker\n").unwrap();
+        let named = format!("service=store servicefile='{}'", services.path().display());
+        assert_eq!(target(&named), ["127.0.0.1:8", "asker", "shop"]);
     }
 
     #[test]

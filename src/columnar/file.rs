@@ -7,9 +7,10 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 use openssl::sha::Sha256;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::ops::Range;
@@ -57,6 +58,7 @@ impl Writer {
     /// Begins a file of any rows.
     pub(super) fn of_any_hours(file: File, table: &'static Table) -> std::io::Result<Self> {
         let level = ZstdLevel::try_new(1).map_err(broken)?;
+        let differences = table.columns.iter().filter(|column| column.as_differences);
         let properties = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_2_0)
             .set_compression(Compression::ZSTD(level))
@@ -65,8 +67,14 @@ impl Writer {
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_data_page_row_count_limit(PAGE_ROWS)
-            .set_created_by(concat!("htap-top ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
+            .set_created_by(concat!("htap-top ", env!("CARGO_PKG_VERSION")).to_owned());
+        let properties = differences.fold(properties, |properties, column| {
+            let path = ColumnPath::from(column.name);
+            properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+        });
+        let properties = properties.build();
         let inner = ArrowWriter::try_new(file, table.schema(), Some(properties));
         Ok(Self {
             inner: inner.map_err(broken)?,

@@ -64,6 +64,9 @@ pub(super) struct Column {
     pub(super) kind: Kind,
     /// Whether it may be NULL.
     pub(super) nullable: bool,
+    /// Whether values are written as the differences to those before, not as their numbers in a dictionary: hardly two rows
+    /// have the same value, and those of near rows are near.
+    pub(super) as_differences: bool,
 }
 
 /// A table, or a view that is read as one.
@@ -121,11 +124,20 @@ const fn column(name: &'static str, kind: Kind) -> Column {
         name,
         kind,
         nullable: false,
+        as_differences: false,
+    }
+}
+
+/// A column whose values mostly grow from row to row.
+const fn growing(name: &'static str, kind: Kind) -> Column {
+    Column {
+        as_differences: true,
+        ..column(name, kind)
     }
 }
 
 const SALES: &[Column] = &[
-    column("order_id", Kind::BigInt),
+    growing("order_id", Kind::BigInt),
     column("line_no", Kind::SmallInt),
     column("user_id", Kind::BigInt),
     column("user_segment", Kind::Text),
@@ -133,27 +145,26 @@ const SALES: &[Column] = &[
     column("category", Kind::Text),
     column("quantity", Kind::Integer),
     column("sales_amount", Kind::Amount),
-    column("sale_time", Kind::Time),
+    growing("sale_time", Kind::Time),
 ];
 
 const USER_DAY: &[Column] = &[
-    column("user_id", Kind::BigInt),
+    growing("user_id", Kind::BigInt),
     column("day", Kind::Date),
     column("orders", Kind::BigInt),
     column("amount", Kind::Amount),
 ];
 
 const ORDERS: &[Column] = &[
-    column("order_id", Kind::BigInt),
+    growing("order_id", Kind::BigInt),
     column("user_id", Kind::BigInt),
     column("total_amount", Kind::Amount),
     column("status", Kind::Text),
-    column("created_at", Kind::Time),
-    column("updated_at", Kind::Time),
+    growing("created_at", Kind::Time),
+    growing("updated_at", Kind::Time),
     Column {
-        name: "completed_at",
-        kind: Kind::Time,
         nullable: true,
+        ..growing("completed_at", Kind::Time)
     },
 ];
 

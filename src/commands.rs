@@ -97,7 +97,7 @@ enum Command {
     Stream(Box<stream::Options>),
     /// Keep OLAP's processes in a group of lower weight, on the database's host
     Isolate(Box<isolate::Options>),
-    /// Keep closed hours of mart.fact_sales in column files, and query them with the rows as one
+    /// Keep closed hours of sales, orders and customers' days in column files, and query them with the rows as one
     Columnar(Box<columnar::Options>),
     /// List the shop's monthly partitions, create coming ones, archive past ones
     Partitions(partitions::Options),

@@ -133,7 +133,7 @@
 //!
 //! [`explain`] plans another session's statement without running it.
 //! [`router`] decides where a statement may run: on the primary or a replica, as OLTP or OLAP, and
-//! [`router::executor`] sends it there; dear reads of `mart.fact_sales` to a column store, if it is given one
+//! [`router::executor`] sends it there; dear reads of `mart.fact_sales` and `mart.user_day` to a column store, if it is given one
 //! ([`router::ColumnStore`]). Its queries are in `queries/router/*.sql`. The load's reads go through it, over the pools of [`system::nodes`]; [`system::routing`] publishes what it does in `htap.routing`. [`sql`] reads SQL as text: tokens, canonical texts, and texts without literals.
 //! [`system`]: the schema (`queries/system/*.sql`), its installation, upgrade and removal ([`system::survey`]
 //! recognises its objects), its generated history ([`system::generate`], loaded by [`system::fill`]), its
@@ -141,7 +141,7 @@
 //!
 //! # The column store
 //!
-//! `columnar`, with cargo's feature of this name: closed hours of `mart.fact_sales` in Parquet files (`columnar/sync`), and one
+//! `columnar`, with cargo's feature of this name: closed hours of sales, orders and customers' days in Parquet files (`columnar/sync`), and one
 //! SELECT over them and the rows of all other hours (`columnar/query`). It alone knows the engine, DataFusion. What the server
 //! keeps of it is in `queries/system/09_columnar.sql`; the panel Columnar and its rules read only that, so they are in every build.
 //!

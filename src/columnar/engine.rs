@@ -85,6 +85,11 @@ pub(super) fn context(limits: &Limits) -> SessionContext {
     options_of_engine.execution.time_zone = Some("+00:00".to_owned());
     // A session answers one COPY after the other.
     options_of_engine.execution.planning_concurrency = 1;
+    // To group each thread's rows first costs more than it saves if it leaves a third of them: 160 instead of 150 ms for RFM
+    // over 1 million sales.
+    options_of_engine
+        .execution
+        .skip_partial_aggregation_probe_ratio_threshold = 0.3;
     let sql = &mut options_of_engine.sql_parser;
     sql.parse_float_as_decimal = true;
     sql.map_string_types_to_utf8view = false;

@@ -147,8 +147,8 @@ BEGIN
         PERFORM htap.write_log_line();
     END IF;
     -- Nor that of the column store (09_columnar.sql).
-    IF to_regprocedure('htap.log_column_months(timestamptz, timestamptz)') IS NOT NULL THEN
-        PERFORM htap.log_column_months();
+    IF to_regprocedure('htap.log_column_months(regclass, timestamptz, timestamptz)') IS NOT NULL THEN
+        PERFORM htap.log_column_months(to_regclass('shop.orders' || suffix));
     END IF;
     RETURN true;
 END
@@ -260,7 +260,7 @@ BEGIN
     FOR entry IN SELECT name FROM htap.partitioned ORDER BY position DESC LOOP
         EXECUTE format('ALTER TABLE shop.%I DETACH PARTITION shop.%I', entry, entry || month.suffix);
     END LOOP;
-    PERFORM htap.log_column_months(month.since, month.until);
+    PERFORM htap.log_column_months(to_regclass('shop.orders' || month.suffix), month.since, month.until);
     RETURN orders;
 END
 $$;
@@ -293,7 +293,7 @@ BEGIN
         EXECUTE format('ALTER TABLE shop.%I ATTACH PARTITION shop.%I %s', entry, entry || month.suffix, month.bounds);
         EXECUTE format('ALTER TABLE shop.%I DROP CONSTRAINT htap_bounds', entry || month.suffix);
     END LOOP;
-    PERFORM htap.log_column_months(month.since, month.until);
+    PERFORM htap.log_column_months(to_regclass('shop.orders' || month.suffix), month.since, month.until);
     RETURN orders;
 END
 $$;

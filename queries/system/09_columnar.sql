@@ -208,32 +208,37 @@ BEGIN
 END
 $$;
 
--- Makes the log of the orders whole after the months of shop.orders have changed: those made, attached or detached by
--- htap.make_partition(), htap.attach_month() and htap.detach_month(), which call it with what they changed.
-CREATE OR REPLACE FUNCTION htap.log_column_months(since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql AS $$
+-- Makes the log of the orders whole after `changed`, a partition of shop.orders, was made, attached or detached by
+-- htap.make_partition(), htap.attach_month() or htap.detach_month(), with the hours that came or went. If others have changed,
+-- by hand, so may have all hours.
+CREATE OR REPLACE FUNCTION htap.log_column_months(changed regclass, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    part record;
+    before   oid[];
+    now_     CONSTANT oid[] := (SELECT coalesce(array_agg(i.inhrelid ORDER BY i.inhrelid), '{}') FROM pg_inherits AS i
+                                WHERE i.inhparent = 'shop.orders'::regclass);
+    lacking  CONSTANT oid[] := (SELECT coalesce(array_agg(p.oid ORDER BY p.oid), '{}') FROM unnest(now_) AS p (oid)
+                                WHERE (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = p.oid AND t.tgenabled = 'A'
+                                       AND t.tgname IN ('log_columns', 'log_columns_truncate')) < 2);
+    part     regclass;
 BEGIN
-    IF NOT EXISTS (SELECT FROM htap.column_relation AS r WHERE r.relation = 'mart.orders') THEN
+    SELECT r.partitions INTO before FROM htap.column_relation AS r WHERE r.relation = 'mart.orders';
+    IF NOT FOUND THEN
         RETURN;
     END IF;
     INSERT INTO htap.column_dirty (relation, hour)
-    SELECT 'mart.orders', h FROM generate_series(since, until - interval '1 hour', interval '1 hour') AS h;
-    FOR part IN
-        SELECT i.inhrelid::regclass AS name,
-               EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = i.inhrelid AND t.tgname = 'log_columns_truncate') AS complete
-        FROM pg_inherits AS i WHERE i.inhparent = 'shop.orders'::regclass
-    LOOP
-        CONTINUE WHEN part.complete;
-        EXECUTE format('CREATE TRIGGER log_columns_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT
-                            EXECUTE FUNCTION htap.log_column_orders_gone()', part.name);
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER log_columns_truncate, ENABLE ALWAYS TRIGGER log_columns', part.name);
+    SELECT 'mart.orders', h FROM generate_series(since, until - interval '1 hour', interval '1 hour') AS h
+    UNION ALL
+    SELECT 'mart.orders', NULL
+    WHERE array_remove(before, changed::oid) <> array_remove(now_, changed::oid) OR array_remove(lacking, changed::oid) <> '{}';
+    FOREACH part IN ARRAY lacking LOOP
+        IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = part AND t.tgname = 'log_columns_truncate') THEN
+            EXECUTE format('CREATE TRIGGER log_columns_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT
+                                EXECUTE FUNCTION htap.log_column_orders_gone()', part);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER log_columns_truncate, ENABLE ALWAYS TRIGGER log_columns', part);
     END LOOP;
-    UPDATE htap.column_relation AS r
-    SET partitions = (SELECT coalesce(array_agg(i.inhrelid ORDER BY i.inhrelid), '{}') FROM pg_inherits AS i
-                      WHERE i.inhparent = 'shop.orders'::regclass)
-    WHERE r.relation = 'mart.orders';
+    UPDATE htap.column_relation AS r SET partitions = now_ WHERE r.relation = 'mart.orders';
 END
 $$;
 
@@ -259,7 +264,7 @@ BEGIN
     FOR entry IN
         SELECT t.tgname AS name, t.tgrelid::regclass AS part FROM pg_trigger AS t
         WHERE (t.tgrelid = watched OR t.tgrelid IN (SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = watched))
-          AND (t.tgname = 'log_columns' OR t.tgname LIKE 'log\_columns\_%')
+          AND t.tgname IN ('log_columns', 'log_columns_insert', 'log_columns_update', 'log_columns_delete', 'log_columns_truncate')
           AND t.tgparentid = 0
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', entry.name, entry.part);
@@ -282,24 +287,24 @@ BEGIN
             END LOOP;
         END IF;
         FOR entry IN SELECT t.tgname AS name FROM pg_trigger AS t WHERE t.tgrelid = watched
-                     AND (t.tgname = 'log_columns' OR t.tgname LIKE 'log\_columns\_%') LOOP
+                     AND t.tgname IN ('log_columns', 'log_columns_insert', 'log_columns_update', 'log_columns_delete', 'log_columns_truncate') LOOP
             -- Also what a session writes as a replica does.
             EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', watched, entry.name);
             INSERT INTO htap.object (kind, identity) VALUES ('trigger', format('%s on %s', entry.name, watched)) ON CONFLICT DO NOTHING;
         END LOOP;
     END IF;
-    DELETE FROM htap.column_damage AS d USING htap.column_file AS f
-    WHERE d.file_id = f.file_id AND f.relation = switch_columns.relation;
-    DELETE FROM htap.column_file AS f WHERE f.relation = switch_columns.relation;
-    DELETE FROM htap.column_dirty AS d WHERE d.relation = switch_columns.relation;
     DELETE FROM htap.column_relation AS r WHERE r.relation = switch_columns.relation;
     IF wanted THEN
         INSERT INTO htap.column_relation (relation, logged_until)
         VALUES (relation, CASE relation WHEN 'mart.orders' THEN '-infinity' ELSE 'infinity' END::timestamptz);
     END IF;
     IF relation = 'mart.orders' THEN
-        PERFORM htap.log_column_months();
+        PERFORM htap.log_column_months(NULL);
     END IF;
+    DELETE FROM htap.column_damage AS d USING htap.column_file AS f
+    WHERE d.file_id = f.file_id AND f.relation = switch_columns.relation;
+    DELETE FROM htap.column_file AS f WHERE f.relation = switch_columns.relation;
+    DELETE FROM htap.column_dirty AS d WHERE d.relation = switch_columns.relation;
 END
 $$;
 

@@ -261,6 +261,9 @@ fn metric(panel: &str, column: &Column) -> (String, f64) {
     if column.counter {
         // The encoder appends it.
         full = full.trim_end_matches("_total").to_owned();
+    } else if full.ends_with("_total") {
+        // Which only counters may.
+        full += "_value";
     }
     (name(&full), factor)
 }
@@ -345,6 +348,10 @@ mod tests {
         assert_eq!(
             named("idx_scans_total", Unit::Count, false, true),
             "htap_top_p_idx_scans"
+        );
+        assert_eq!(
+            named("total", Unit::Count, false, false),
+            "htap_top_p_total_value"
         );
         assert_eq!(
             named("a \"b\"\n{é}", Unit::Count, false, false),

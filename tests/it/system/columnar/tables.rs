@@ -206,6 +206,17 @@ fn months_that_are_made_attached_and_detached_are_seen() {
                 error.to_string().contains("htap-top columnar sync"),
                 "{change}: {error}"
             );
+            // Who makes or detaches a month next does not hide it.
+            client.batch("BEGIN").await.unwrap();
+            let made = "SELECT htap.make_months(ahead => 9)";
+            client.batch(made).await.unwrap();
+            let all = "SELECT count(*) FROM htap.column_dirty WHERE relation = 'mart.orders' AND hour IS NULL";
+            let hidden = number(client, all).await == 0;
+            client.batch("ROLLBACK").await.unwrap();
+            assert!(
+                !hidden || change.contains("TABLE shop.orders DISABLE"),
+                "{change}"
+            );
             // The other tables are answered.
             store.agrees("SELECT * FROM fact_sales", "UTC").await;
             store.sync(None).await.unwrap();

@@ -104,7 +104,8 @@ impl Held {
                  SELECT htap.switch_columns('{name}', true)"
             )),
             Barred::Unlogged => ColumnarError::Refused(format!(
-                "{UNLOGGED} {name}: run htap-top columnar sync as a superuser, which writes its files anew"
+                "changes of {name} are not logged (its triggers are missing or disabled, or a partition was attached or detached \
+                 by hand): run htap-top columnar sync as a superuser, which writes its files anew"
             )),
             Barred::Columns(found) => ColumnarError::Refused(format!(
                 "{name} has other columns than this version of htap-top knows ({found} instead of {}): use the version that \
@@ -130,8 +131,6 @@ impl Held {
         self.files.iter().map(|file| &file.span)
     }
 }
-
-const UNLOGGED: &str = "changes are not logged, because triggers are missing or disabled, or partitions were attached or detached by hand, of";
 
 /// The store, in one row.
 const STORE: &str = "

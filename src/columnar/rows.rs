@@ -88,7 +88,7 @@ pub(super) async fn read(
     client.copy_out(&copy, |piece| reader.add(piece)).await?;
     let count = reader.finish()?;
     // COPY has locked the partitions: from here on none is attached or detached.
-    if table.unsettled > 0 {
+    if table.is_of_orders() {
         let months = client.query(MONTHS, &[]).await;
         let months = months.map_err(ColumnarError::server("read the partitions of shop.orders"))?;
         if months.first("changed").is_true() {

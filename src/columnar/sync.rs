@@ -73,7 +73,7 @@ pub struct Sync {
     store: String,
     /// Up to where files of orders may be written.
     seal: Seal,
-    /// Up to where the last round wrote files of a table whose closed hours still change much.
+    /// Up to where the last round wrote files of orders.
     wrote_until: Option<i64>,
 }
 
@@ -174,7 +174,7 @@ impl Sync {
             let Some(wanted) = self.wanted(held, closed).await? else {
                 continue;
             };
-            let wanted = if held.table.unsettled > 0 {
+            let wanted = if held.table.is_of_orders() {
                 let again = damage || self.options.fresh.is_none();
                 match self.orders(&store, wanted, again).await? {
                     Some(wanted) => wanted,

@@ -99,6 +99,11 @@ impl Table {
         Arc::clone(&self.schema)
     }
 
+    /// Whether it is that of orders: its rows lie in partitions, which come and go, and only changes of closed hours are logged.
+    pub(super) fn is_of_orders(&self) -> bool {
+        self.name == "mart.orders"
+    }
+
     /// Whether days are told apart, not hours.
     pub(super) fn is_daily(&self) -> bool {
         let mut columns = self.columns.iter();

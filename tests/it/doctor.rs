@@ -10,7 +10,7 @@ mod connection;
 mod findings;
 mod silent;
 
-use super::server::{Database, Order, Server, block_on, shared};
+use super::server::{Database, Server, block_on, shared};
 use htap_top::dashboard::diagnosis::rules;
 use htap_top::doctor::{Examination, Finding, Outcome, Severity, Status, check, examine, report};
 use htap_top::pg::Client;
@@ -202,7 +202,7 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn the_exit_code_says_whether_something_is_to_be_done() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = shop(&server).await;
         let (code, text, errors) = run(&[&database.conninfo("postgres")]);

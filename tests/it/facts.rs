@@ -148,7 +148,7 @@ fn a_lock_at_connect_costs_what_rests_on_it_and_no_more() {
 #[test]
 fn facts_are_asked_until_they_are_told() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = server.database("facts").await;
         let admin = database.connect().await;
         let refuse =
@@ -199,7 +199,7 @@ fn installed(model: &Model) -> bool {
 #[test]
 fn promotion_and_extensions_are_seen_within_two_intervals() {
     block_on(async {
-        let primary = Server::start(&Order::default());
+        let primary = Server::alone();
         let standby = primary.replica();
         let target = standby.target("postgres", "postgres");
         let mut headless = watch(&target, &[]);
@@ -270,7 +270,7 @@ async fn forbid(database: &Database<'_>) {
 #[test]
 fn a_function_that_a_provider_forbids_costs_its_own_figures() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = server.database("hosted").await;
         forbid(&database).await;
         let panels = ["wal", "replication", "activity", "views"];
@@ -325,7 +325,7 @@ fn a_function_that_a_provider_forbids_costs_its_own_figures() {
 #[test]
 fn a_target_that_nobody_measures_is_not_held() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = server.database("blind").await;
         let admin = database.connect().await;
         admin

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::facts::{feed, until, watch};
-use super::server::{Order, PATIENCE, Patience, Server, block_on, pid, shared};
+use super::server::{PATIENCE, Patience, Server, block_on, pid, shared};
 use htap_top::dashboard::model::Model;
 use htap_top::dashboard::rows::Panel;
 use htap_top::pg::{Client, Value};
@@ -159,7 +159,7 @@ fn all_sessions_are_gone_through_once_for_all_that_shows_them() {
 #[test]
 fn a_forbidden_function_costs_its_own_figures_in_each_panel() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = server.database("partly").await;
         let admin = database.connect().await;
         admin

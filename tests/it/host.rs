@@ -3,7 +3,7 @@
 
 use super::board::{Board, requests, table, with_host};
 use super::facts::{feed, until, watch_with};
-use super::server::{Database, Order, Server, block_on, pid, role, shared};
+use super::server::{Database, Server, block_on, pid, role};
 use htap_top::dashboard::event::Effect;
 use htap_top::dashboard::model::Model;
 use htap_top::pg::{Client, Table};
@@ -89,7 +89,8 @@ fn assert_used(model: &Model, pid: i64, (least, most): (f64, f64)) {
 #[test]
 fn this_program_reads_the_processes_of_a_server_on_its_machine() {
     block_on(async {
-        let database = shared().database("host").await;
+        let server = Server::alone();
+        let database = server.database("host").await;
         let (pid, work) = busy(&database).await;
         let mut headless = watch_with(with_host(), &database.target(), None, &["host", "activity"]);
         let row = pid.to_string();
@@ -187,8 +188,8 @@ impl Remote {
 }
 
 /// A database, with the role that may call the function and one that may not.
-async fn database() -> Database<'static> {
-    let database = shared().database("host").await;
+async fn database(server: &Server) -> Database<'_> {
+    let database = server.database("host").await;
     let admin = database.connect().await;
     role(&admin, "htap_monitor", "IN ROLE pg_monitor").await;
     role(&admin, "host_plain", "").await;
@@ -198,7 +199,8 @@ async fn database() -> Database<'static> {
 #[test]
 fn the_function_is_installed_by_a_superuser_who_says_yes() {
     block_on(async {
-        let database = database().await;
+        let server = Server::alone();
+        let database = database(&server).await;
         let admin = database.connect().await;
         let conninfo = |role: &str| database.conninfo(role);
         for (role, arguments, why) in [
@@ -247,7 +249,8 @@ fn the_function_is_installed_by_a_superuser_who_says_yes() {
 #[test]
 fn a_server_elsewhere_reads_them_by_its_function() {
     block_on(async {
-        let database = database().await;
+        let server = Server::alone();
+        let database = database(&server).await;
         let mut remote = Remote::new(&database, "htap_monitor").await;
         remote.sample(2).await;
         let without = remote.missing();
@@ -496,7 +499,7 @@ fn a_full_machine_is_explained_by_who_fills_it() {
 #[test]
 fn a_standby_reads_by_the_function_of_its_primary_which_is_not_installed_there() {
     block_on(async {
-        let primary = Server::start(&Order::default());
+        let primary = Server::alone();
         let replica = primary.replica();
         let conninfo = format!(
             "host={} port={} user=postgres dbname=postgres",

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use super::board::{Board, activity, requests, trouble};
-use super::server::{Database, block_on, pid, shared, until_waiting};
+use super::server::{Database, Server, block_on, pid, until_waiting};
 use super::terminal::tmux::Terminal;
 use htap_top::config::{Config, Notify};
 use htap_top::dashboard::event::Effect;
@@ -72,14 +72,13 @@ fn assert_told(report: &str, pids: [i64; 3]) {
         assert!(sessions.contains(word), "{word} is not in:{sessions}");
     }
     assert!(section(report, "Settings").contains("idle_in_transaction_session_timeout"));
-    assert!(section(report, "Versions").contains(&shared().major().to_string()));
     assert!(section(report, "Meaning").contains("locks.wait_s [s]: "));
     assert!(!report.contains("= 4711"), "{report}");
 }
 
 /// A database with accounts.
-async fn bank() -> Database<'static> {
-    let database = shared().database("incident").await;
+async fn bank(server: &Server) -> Database<'_> {
+    let database = server.database("incident").await;
     let admin = database.connect().await;
     admin
         .batch(
@@ -137,7 +136,8 @@ fn assert_private(reports: &Path) {
 #[test]
 fn one_key_reports_a_lock_queue_and_a_replay_reports_the_same() {
     block_on(async {
-        let database = bank().await;
+        let server = Server::alone();
+        let database = bank(&server).await;
         let terminal = Terminal::open(120, 40);
         let folder = terminal.state();
         let (told, planted) = (folder.join("told"), folder.join("planted"));
@@ -159,7 +159,10 @@ fn one_key_reports_a_lock_queue_and_a_replay_reports_the_same() {
         let reports = folder.join("htap-top/reports");
         let found = files(&reports, ".md");
         assert_eq!(found.len(), 1, "{screen}");
-        assert_told(&fs::read_to_string(&found[0]).unwrap(), pids);
+        let report = fs::read_to_string(&found[0]).unwrap();
+        assert_told(&report, pids);
+        let major = server.major().to_string();
+        assert!(section(&report, "Versions").contains(&major));
         assert_private(&reports);
         terminal.until("a longer wait", |screen| {
             (4..60).any(|seconds| screen.contains(&format!("wait up to {seconds}")))

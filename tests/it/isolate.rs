@@ -27,7 +27,7 @@ const MECHANISMS: [&str; 3] = ["cgroup2", "cgroup1", "autogroup"];
 
 /// A server with an OLAP role and a table that is read by four workers.
 fn server() -> Server {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let setup = "CREATE ROLE olap_reports LOGIN; CREATE ROLE plain LOGIN;
             CREATE TABLE big AS SELECT generate_series(1, 100000) AS n; GRANT SELECT ON big TO olap_reports;

@@ -166,7 +166,7 @@ async fn use_of_the_machine_is_shown(there: &Database<'_>, [primary, replica]: [
 #[test]
 fn a_standby_is_shown_paused_lost_back_and_promoted() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = server.database("nodes").await;
         let admin = database.connect().await;
         schema::create(&admin).await.unwrap();

@@ -13,7 +13,7 @@ mod live;
 mod served;
 
 use super::server::{
-    Database, Order, Patience, Server, block_on, pid, role, shared, until, until_waiting,
+    Database, Patience, Server, block_on, pid, role, shared, until, until_waiting,
 };
 use super::system;
 use exposition::Exposition;
@@ -267,8 +267,7 @@ fn every_panel_is_told_on_the_shop() {
 #[test]
 fn roles_see_what_they_may() {
     block_on(async {
-        // A separate server, because sessions of other tests wait for locks, too.
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = bank(&server).await;
         let admin = database.connect().await;
         roles(&admin).await;
@@ -333,8 +332,7 @@ fn roles_see_what_they_may() {
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn a_check_tells_a_missed_target_from_one_that_is_held() {
     block_on(async {
-        // A separate server, because sessions of other tests wait for locks, too.
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = bank(&server).await;
         let conninfo = database.conninfo("postgres");
         let calm = "[targets]\noltp_p99_ms = 30000\nsnapshot_age = \"1h\"\ndead_pct = 100\nfreshness = \"10d\"\n";
@@ -592,7 +590,8 @@ fn what_the_time_does_not_carry_is_not_told() {
 #[test]
 fn a_panel_of_one_s_own_that_fails_is_named_as_not_known() {
     block_on(async {
-        let database = shared().database("own_fails").await;
+        let server = Server::alone();
+        let database = server.database("own_fails").await;
         let program = Program::new();
         program.own_panel("bad", "", "SELECT 1/0 AS x");
         let ended = program.once(&database.conninfo("postgres"), &["--check"]);

@@ -8,7 +8,7 @@ mod standby;
 
 use super::board::Board;
 use super::output::sell;
-use super::server::{Database, Order, Server, block_on, pid, role, shared, until, until_waiting};
+use super::server::{Database, Server, block_on, pid, role, shared, until, until_waiting};
 use htap_top::config::Config;
 use htap_top::dashboard::feed::PID;
 use htap_top::dashboard::panels::classify::Classifier;
@@ -603,7 +603,7 @@ fn holders_of_the_horizon_of_every_kind_are_seen() {
 fn replicas_and_their_slots_are_seen() {
     block_on(async {
         // Holding the horizon would hold back vacuum in other tests.
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = server.database("replicas").await;
         let admin = database.connect().await;
         admin

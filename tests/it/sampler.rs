@@ -3,7 +3,7 @@
 
 mod column_store;
 
-use super::server::{Database, Order, PATIENCE, Server, block_on, shared, until};
+use super::server::{Database, PATIENCE, Server, block_on, shared, until};
 use htap_top::pg::canary;
 use htap_top::pg::sampler::{self, Job, Report, ServerKind, SessionConfig, SessionId, Tally};
 use htap_top::pg::{Class, PgError, Settings, Table, Target, Value};
@@ -359,7 +359,7 @@ fn a_killed_backend_is_replaced() {
 #[test]
 fn a_killed_and_restarted_server_is_found_again() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = database(&server).await;
         let mut session = start(&database.target(), config(LONG, LONG));
         session.opened().await;
@@ -390,7 +390,7 @@ fn a_killed_and_restarted_server_is_found_again() {
 #[test]
 fn a_server_that_stands_still_is_given_up_and_found_again() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = database(&server).await;
         let target = database.target();
         let mut session = start(&target, config(LONG, Duration::from_secs(1)));

@@ -58,13 +58,21 @@ struct Keeper {
     hear: BufReader<ChildStdout>,
 }
 
-/// The server shared by all tests.
+/// The server shared by all tests that look at their own database.
+///
+/// Other tests queue for locks, compute and hold snapshots there at the same time: a test of what is told of a whole server
+/// (`once --check`, a cause, a class of work, the number of processes) starts a separate one with [`Server::alone`].
 pub fn shared() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
-    SHARED.get_or_init(|| Server::start(&Order::default()))
+    SHARED.get_or_init(Server::alone)
 }
 
 impl Server {
+    /// Starts a separate server with the usual settings, for a test of what is told of a whole server.
+    pub fn alone() -> Self {
+        Self::start(&Order::default())
+    }
+
     /// Starts a separate server for one test.
     pub fn start(order: &Order) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
@@ -429,7 +437,7 @@ fn start_again(cluster: &Cluster) {
 }
 
 fn nothing_is_left_behind() {
-    let mut server = Server::start(&Order::default());
+    let mut server = Server::alone();
     let (folder, postmaster) = (server.socket_dir().to_owned(), server.postmaster());
     assert!(folder.is_dir() && is_alive(postmaster));
     server.end();

@@ -59,7 +59,7 @@ fn three_servers_have_a_tab_each_and_one_that_is_lost_disturbs_no_other() {
         settings: counting.into(),
         ..Order::default()
     });
-    let killed = Server::start(&Order::default());
+    let killed = Server::alone();
     block_on(async {
         let shop = database(shared(), "shop").await;
         let quiet = database(&quiet, "quiet").await;
@@ -197,14 +197,12 @@ fn run(arguments: &[&str], config: Option<&str>) -> (Option<i32>, String, String
 #[test]
 fn a_check_goes_over_all_servers_and_the_worst_decides() {
     block_on(async {
-        let (one, two) = (
-            shared().database("one").await,
-            shared().database("two").await,
-        );
+        let alone = Server::alone();
+        let (one, two) = (alone.database("one").await, alone.database("two").await);
         let server = |name: &str, conninfo: &str| {
             format!("[[servers]]\nname = \"{name}\"\nconninfo = \"{conninfo}\"\n")
         };
-        // Other tests load the same server: these targets are always met.
+        // Other tests load the machine: these targets are always met.
         let lenient = "[targets]\noltp_p99_ms = 1e6\nsnapshot_age = \"9d\"\nolap_limit = \"9d\"\nolap_latency = \"9d\"\n\
                        oltp_connections = 9999\nolap_connections = 9999\ntps = 1e9\n";
         let good = server("first", &one.conninfo("postgres"));

@@ -27,7 +27,7 @@ mod uninstall;
 mod versions;
 mod workload;
 
-use crate::it::server::{Database, Order, Server, block_on};
+use crate::it::server::{Database, Server, block_on};
 use htap_top::cluster::SUPERUSER;
 use htap_top::pg::{Client, Param, PgError, Table};
 use htap_top::system::definition::{SUMMARIES, VIEWS};
@@ -45,7 +45,7 @@ pub async fn server() -> &'static Server {
 }
 
 pub async fn fill_one() -> Server {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let admin = Client::connect(&server.target("postgres", SUPERUSER))
         .await
         .unwrap();

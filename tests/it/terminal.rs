@@ -192,7 +192,7 @@ fn it_can_be_suspended() {
 #[test]
 fn a_killed_server_is_told_and_found_again() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = bank(&server).await;
         let terminal = Terminal::open(140, 45);
         terminal.own_panel("mine", "Mine", "SELECT now()::text AS at");

@@ -518,7 +518,7 @@ fn months_that_are_missing_are_found() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "one story")]
 fn what_a_shop_lacks_is_found() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = shop(&server).await;
         let admin = database.connect().await;
@@ -616,7 +616,7 @@ fn what_a_shop_lacks_is_found() {
 
 #[test]
 fn a_standby_is_told_from_a_primary() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("primary").await;
         assert_eq!(
@@ -693,7 +693,7 @@ fn no_role_is_told_to_become_a_superuser_for_a_refresh() {
 /// Names that no screen shows unchanged: the cure can be copied nevertheless.
 #[test]
 fn a_cure_is_valid_whatever_the_name_is() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("names").await;
         let client = database.connect().await;

@@ -3,7 +3,7 @@
 use super::exposition::Exposition;
 use super::live::Reader;
 use super::{Program, bank};
-use crate::it::server::{Order, Patience, Server, block_on, shared};
+use crate::it::server::{Patience, Server, block_on, shared};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -190,7 +190,7 @@ fn clients_that_say_nothing_hold_up_nobody() {
 #[test]
 fn a_server_that_is_killed_is_told_and_found_again() {
     block_on(async {
-        let server: &'static Server = Box::leak(Box::new(Server::start(&Order::default())));
+        let server: &'static Server = Box::leak(Box::new(Server::alone()));
         let database = bank(server).await;
         let program = Program::new();
         let figures = Served::start(&program, &database.conninfo("postgres"), &[]);

@@ -288,7 +288,7 @@ fn settings_that_forbid_a_replica_are_said() {
 /// What is in the way, in a sentence that says what to do, and nothing is changed.
 #[test]
 fn what_forbids_a_replica_is_said() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let place = playground();
     fs::set_permissions(place.path(), Permissions::from_mode(0o777)).unwrap();
     block_on(async {
@@ -350,7 +350,7 @@ fn what_forbids_a_replica_is_said() {
 }
 
 fn of_status(server: &Server, standby: &Server) {
-    let other = Server::start(&Order::default());
+    let other = Server::alone();
     let [server, standby, other] = [server, standby, &other].map(|of| conninfo(of, "postgres"));
     let said = fails(&["status", &standby], 1);
     assert!(said.contains("is a standby: name its primary"), "{said}");
@@ -363,7 +363,7 @@ fn of_status(server: &Server, standby: &Server) {
 /// A step that fails after others: what they made is removed, and that is said.
 #[test]
 fn a_failure_in_the_middle_leaves_nothing() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let tmp = playground();
     let folder = tmp.path().join("replica");
     let path = folder.to_str().unwrap();
@@ -426,8 +426,8 @@ fn a_failure_in_the_middle_leaves_nothing() {
 
 #[test]
 fn drop_touches_only_what_create_made() {
-    let server = Server::start(&Order::default());
-    let other = Server::start(&Order::default());
+    let server = Server::alone();
+    let other = Server::alone();
     let tmp = playground();
     let refused = |folder: &Path, more: &[&str], part: &str| {
         let words = [&["drop", folder.to_str().unwrap(), "--yes"], more].concat();
@@ -466,7 +466,7 @@ fn drop_touches_only_what_create_made() {
 /// One whose slot is kept, and one that is stopped when it is removed.
 #[test]
 fn a_replica_without_its_primary_can_be_removed() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let tmp = playground();
     let built = Built::new(&server, tmp.path().join("replica"), &[]);
     kill(Pid::from_raw(built.postmaster()), Signal::SIGKILL).unwrap();

@@ -53,7 +53,7 @@ fn orders_through_relay_and_aggregator_equal_the_shop_however_often_their_sessio
 #[test]
 fn a_server_that_is_killed_in_mid_batch_has_all_of_it_or_nothing() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let (database, mut client) = streaming_shop_on(&server).await;
         let last = last_order(&client).await;
         let kafka = Kafka::start();

@@ -3,7 +3,7 @@
 use super::init::load;
 use super::partitions::{month, the_summaries_follow};
 use super::{ask, number, sqlstate};
-use crate::it::server::{Database, Order, Server, block_on};
+use crate::it::server::{Database, Server, block_on};
 use htap_top::pg::Client;
 use htap_top::system::archive::{Archive, Archived, Format, archive};
 use htap_top::system::init::init;
@@ -107,7 +107,7 @@ async fn the_files_hold_the_tables(client: &Client, to: &Path, gone: Month) {
 
 #[test]
 fn an_archive_in_csv_holds_everything() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let database = server.database("csv").await;
@@ -219,7 +219,7 @@ async fn table_rows(client: &Client, table: &str, key: &str) -> Vec<String> {
 
 #[test]
 fn an_archive_in_parquet_holds_everything() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let database = server.database("parquet").await;
@@ -304,7 +304,7 @@ async fn commit_meanwhile(
 
 #[test]
 fn what_is_committed_while_it_is_archived_is_in_the_files() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let database = server.database("late").await;
@@ -339,7 +339,7 @@ fn what_is_committed_while_it_is_archived_is_in_the_files() {
 
 #[test]
 fn nobody_writes_to_a_month_from_the_first_row_to_the_drop() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let database = server.database("held").await;
@@ -377,7 +377,7 @@ fn nobody_writes_to_a_month_from_the_first_row_to_the_drop() {
 /// The same number of rows with other contents.
 #[test]
 fn a_file_that_holds_something_else_keeps_the_tables() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("other").await;
         let (client, gone) = shop_to_archive(&database).await;

@@ -2,7 +2,7 @@
 
 use super::super::facts;
 use super::{ask, number, sqlstate};
-use crate::it::server::{Database, Order, Server, block_on};
+use crate::it::server::{Database, Server, block_on};
 use htap_top::cluster::SUPERUSER;
 use htap_top::dashboard::rows::Panel;
 use htap_top::system::generate::Shape;
@@ -22,7 +22,7 @@ async fn shop(server: &Server) -> Database<'_> {
 #[test]
 fn a_heartbeat_has_the_number_and_time_that_the_server_gives_it() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = shop(&server).await;
         let admin = database.connect().await;
         for role in ["htap_oltp", "htap_refresh", "htap_monitor"] {
@@ -74,7 +74,7 @@ const BLINDING: [&str; 8] = [
 #[expect(clippy::too_many_lines, reason = "one story")]
 fn a_refresher_cannot_blind_who_reads_the_summaries() {
     block_on(async {
-        let server = Server::start(&Order::default());
+        let server = Server::alone();
         let database = shop(&server).await;
         let admin = database.connect().await;
         let refresher = database.connect_as("htap_refresh").await;

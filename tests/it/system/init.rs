@@ -1,7 +1,7 @@
 //! `init`: what it installs, what it refuses, and what it leaves alone.
 
 use super::{catalogue, number, sqlstate};
-use crate::it::server::{Order, Server, block_on};
+use crate::it::server::{Server, block_on};
 use htap_top::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use htap_top::system::definition::VIEWS;
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &[&str]) -> (i32, String, String) {
 #[test]
 fn init_never_touches_what_is_not_its_own() {
     // A separate server, because roles belong to the whole cluster.
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("foreign").await;
         let client = database.connect().await;
@@ -109,7 +109,7 @@ async fn an_obstacle_met_halfway_undoes_everything(target: &htap_top::pg::Target
 
 #[test]
 fn a_foreign_object_in_a_schema_of_ours_is_in_the_way_only_where_it_has_our_name() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("inside").await;
         let client = database.connect().await;
@@ -163,7 +163,7 @@ fn a_foreign_object_in_a_schema_of_ours_is_in_the_way_only_where_it_has_our_name
 
 #[test]
 fn who_comes_second_waits_and_finds_it_done() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("two").await;
         let first = database.connect().await;
@@ -198,7 +198,7 @@ fn who_comes_second_waits_and_finds_it_done() {
 
 #[test]
 fn a_schema_from_the_future_is_refused() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("future").await;
         init(&database.target(), None, |_| {}).await.unwrap();
@@ -221,7 +221,7 @@ fn a_schema_from_the_future_is_refused() {
 
 #[test]
 fn init_completes_and_keeps_what_was_set() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let first = server.database("first").await;
         let admin = first.connect().await;
@@ -285,7 +285,7 @@ fn init_completes_and_keeps_what_was_set() {
 
 #[test]
 fn init_says_how_it_went_and_ends_with_its_code() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let (database, other) = block_on(async {
         let database = server.database("cli").await;
         let maker = "CREATE ROLE maker LOGIN CREATEROLE; CREATE ROLE plain LOGIN";

@@ -2,7 +2,7 @@
 
 use super::init::{load, refused, run};
 use super::{ask, number, sqlstate};
-use crate::it::server::{Database, Order, Server, block_on, until};
+use crate::it::server::{Database, Server, block_on, until};
 use htap_top::cluster::SUPERUSER;
 use htap_top::pg::Client;
 use htap_top::system::fill::{self, Entry, Standing};
@@ -24,7 +24,7 @@ const CONTENT: &str = "
 
 #[test]
 fn the_same_entry_gives_the_same_rows() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let entry = |seed| Entry {
             shape: Shape::of(6_000, 50),
@@ -101,7 +101,7 @@ async fn a_believable_shop(client: &Client) {
 
 #[test]
 fn whoever_owns_the_shop_may_load_it() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("owned").await;
         let admin = database.connect().await;
@@ -256,7 +256,7 @@ fn interrupted_again(server: &Server, database: &Database<'_>, again: &[&str]) {
 
 #[test]
 fn a_load_that_was_killed_goes_on_where_it_stopped() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let database = block_on(async {
         let database = server.database("killed").await;
         init(&database.target(), None, |_| {}).await.unwrap();
@@ -304,7 +304,7 @@ fn a_load_that_was_killed_goes_on_where_it_stopped() {
 
 #[test]
 fn a_full_disk_and_a_truncated_shop_are_survived() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("full").await;
         init(&database.target(), None, |_| {}).await.unwrap();

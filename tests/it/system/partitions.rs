@@ -3,7 +3,7 @@
 
 use super::init::{load, run};
 use super::{ask, number, sqlstate};
-use crate::it::server::{Database, Order, Server, block_on};
+use crate::it::server::{Database, Server, block_on};
 use htap_top::cluster::SUPERUSER;
 use htap_top::pg::{Client, Param};
 use htap_top::system::archive::{Archive, Format, archive};
@@ -351,7 +351,7 @@ async fn the_scheduler_makes_what_is_missing(database: &Database<'_>, client: &C
 
 #[test]
 fn locks_of_others_are_waited_for_not_queued_behind() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("locked").await;
         init(&database.target(), Some(load(2_000, 1)), |_| {})
@@ -388,7 +388,7 @@ fn locks_of_others_are_waited_for_not_queued_behind() {
 /// A report locks the shop's tables while a month is to be detached and attached: orders continue meanwhile.
 #[test]
 fn who_waits_to_take_a_month_out_holds_up_no_order() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("queue").await;
         init(&database.target(), Some(load(2_000, 1)), |_| {})
@@ -446,7 +446,7 @@ fn who_waits_to_take_a_month_out_holds_up_no_order() {
 
 #[test]
 fn the_command_lists_makes_archives_and_attaches() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let folder = tempfile::tempdir().unwrap();
     let (database, running, gone) = block_on(async {
         let database = server.database("command").await;

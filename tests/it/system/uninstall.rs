@@ -2,7 +2,7 @@
 
 use super::init::{refused, run};
 use super::{catalogue, number};
-use crate::it::server::{Order, Server, block_on};
+use crate::it::server::{Server, block_on};
 use htap_top::cluster::SUPERUSER;
 use htap_top::system::init::init;
 use htap_top::system::uninstall::Uninstall;
@@ -59,7 +59,7 @@ const FOREIGN: [(&str, &str, &str); 9] = [
 
 #[test]
 fn what_is_not_its_own_is_named_and_nothing_goes() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let database = server.database("mixed").await;
         let client = database.connect().await;
@@ -114,7 +114,7 @@ fn what_is_not_its_own_is_named_and_nothing_goes() {
 
 #[test]
 fn a_role_that_is_used_elsewhere_stays() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     block_on(async {
         let (one, two) = (server.database("one").await, server.database("two").await);
         init(&one.target(), None, |_| {}).await.unwrap();
@@ -151,7 +151,7 @@ fn a_role_that_is_used_elsewhere_stays() {
 
 #[test]
 fn it_asks_before_it_removes() {
-    let server = Server::start(&Order::default());
+    let server = Server::alone();
     let database = block_on(async {
         let database = server.database("asked").await;
         let role = "CREATE ROLE plain LOGIN";

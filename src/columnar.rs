@@ -2,7 +2,8 @@
 //! them and the rows of all other hours. Cargo's feature `columnar`; [docs/columnar.md](../docs/columnar.md).
 //!
 //! - `queries/system/09_columnar.sql`: the manifest, the log of changes, and what holds of them always.
-//! - [`sync`] writes files: which ones says `hours`, how `file`, from `rows`, to a `folder`; `manifest` reads what the server knows of them.
+//! - [`sync`] writes files: which ones says `hours`, how `file`, from `rows`; the `files` lie at a `place`, which is a `folder` or a
+//!   `bucket` of object storage; `manifest` reads what the server knows of them.
 //! - `report` writes what syncs and queries do to the server, for the panel Columnar.
 //! - [`Columnar`] answers a SELECT with the `engine` DataFusion, in a `session` with the server. `rewrite`, with `averages`,
 //!   `percentiles`, the `functions` and the time `zone`, makes a plan compute as PostgreSQL does; `check` refuses all that is not
@@ -13,10 +14,12 @@
 
 mod answer;
 mod averages;
+mod bucket;
 mod check;
 mod engine;
 mod error;
 mod file;
+mod files;
 mod folder;
 mod functions;
 mod hours;
@@ -24,6 +27,7 @@ mod manifest;
 mod names;
 mod options;
 mod percentiles;
+mod place;
 mod pushed;
 pub mod query;
 mod reader;
@@ -42,6 +46,7 @@ mod zone;
 pub use answer::Form;
 pub use error::ColumnarError;
 pub use options::Options;
+pub use place::Place;
 pub(crate) use routed::begun;
 pub use store::{Columnar, Rows};
 

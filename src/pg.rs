@@ -32,6 +32,8 @@ mod stream;
 pub(crate) mod table;
 mod tls;
 
+#[cfg(feature = "columnar")]
+pub(crate) use certificate::of_system as system_tls;
 pub use certificate::tls_library;
 pub use client::describe::Description;
 pub use client::session::Settings;

@@ -5,6 +5,7 @@ use super::error::ColumnarError;
 use super::hours::{Dirty, Span};
 use super::table::{FORMAT, TABLES, Table as Relation};
 use crate::pg::{Client, Param, PgError, Table};
+use futures_util::future::join4;
 
 /// A file, as `htap.column_file` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +43,14 @@ fn prefix(relation: &Relation, store: &str) -> String {
     format!("{}-{store}-", relation.bare_name())
 }
 
+/// How the names of a store's files begin.
+pub(super) fn beginnings(store: &str) -> impl Iterator<Item = String> {
+    TABLES.iter().map(move |table| prefix(table, store))
+}
+
 /// Whether a file has the name of one of a store.
 pub(super) fn is_of_store(name: &str, store: &str) -> bool {
-    let mut tables = TABLES.iter();
-    tables.any(|table| name.starts_with(&prefix(table, store)))
+    beginnings(store).any(|beginning| name.starts_with(&beginning))
 }
 
 /// The store, in the snapshot of the transaction that read it.
@@ -178,6 +183,14 @@ const FILES: &str = "
            f.bytes, pg_catalog.encode(f.sha256, 'hex') AS sha256, f.format::bigint AS format
     FROM htap.column_file AS f ORDER BY f.file_id";
 
+/// Whether the schema is there, and which of its tables this role may not read.
+const PRESENT: &str = "
+    SELECT to_regclass('htap.column_relation') IS NOT NULL AND to_regclass('htap.column_file') IS NOT NULL
+           AND to_regclass('mart.fact_sales') IS NOT NULL AS present,
+           (SELECT pg_catalog.string_agg(n.name, ', ')
+            FROM (VALUES ('htap.column_store'), ('htap.column_relation'), ('htap.column_file'), ('htap.column_dirty')) AS n (name)
+            WHERE NOT pg_catalog.has_table_privilege(to_regclass(n.name), 'SELECT')) AS hidden";
+
 /// An infinite time has no hour; the read of its row says so.
 const DIRTY: &str = "
     SELECT DISTINCT d.relation, CASE WHEN isfinite(d.hour) THEN (extract(epoch FROM d.hour) / 3600)::bigint
@@ -196,29 +209,34 @@ pub(super) enum Found {
 /// Reads the manifest. Refuses a shop that is none, or an earlier one than this program knows.
 pub(super) async fn read(client: &Client) -> Result<Found, ColumnarError> {
     let failed = || ColumnarError::server("read htap.column_file");
-    let present = client
-        .query(
-            "SELECT to_regclass('htap.column_relation') IS NOT NULL AND to_regclass('htap.column_file') IS NOT NULL \
-                    AND to_regclass('mart.fact_sales') IS NOT NULL AS present",
-            &[],
-        )
-        .await
-        .map_err(failed())?;
+    let present = client.query(PRESENT, &[]).await.map_err(failed())?;
     if !present.first("present").is_true() {
         return Err(ColumnarError::Refused(
             "this database has no column store: htap-top init installs the schema, or completes an earlier one".to_owned(),
         ));
     }
-    let store = client.query(STORE, &[]).await.map_err(failed())?;
+    if let Some(hidden) = present.first("hidden").text() {
+        return Err(ColumnarError::Privilege(format!(
+            "this role may not read {hidden}: GRANT SELECT ON {hidden} TO …, or use a member of htap_olap"
+        )));
+    }
+    // All at once: a query waits for one answer instead of four.
+    let (store, relations, files, dirty) = join4(
+        client.query(STORE, &[]),
+        client.query(RELATIONS, &[]),
+        client.query(FILES, &[]),
+        client.query(DIRTY, &[]),
+    )
+    .await;
+    let store = store.map_err(failed())?;
     let Some(id) = store.first("store").text() else {
         return Ok(Found::Nothing("there are no column files yet"));
     };
     if !store.first("same").is_true() {
         return Ok(Found::Nothing("this database was restored from a dump"));
     }
-    let relations = client.query(RELATIONS, &[]).await.map_err(failed())?;
-    let files = client.query(FILES, &[]).await.map_err(failed())?;
-    let dirty = client.query(DIRTY, &[]).await.map_err(failed())?;
+    let relations = relations.map_err(failed())?;
+    let (files, dirty) = (files.map_err(failed())?, dirty.map_err(failed())?);
     let held = TABLES.iter().map(|table| {
         let of_table = |rows: &Table, column| {
             let mine: Vec<usize> = (0..rows.rows.len())

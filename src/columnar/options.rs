@@ -1,14 +1,15 @@
 //! Options and limits of queries.
 
 use super::answer::Form;
+use super::place::Place;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Options and limits of queries.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Folder of the files; that of the last sync if `None`.
-    pub folder: Option<PathBuf>,
+    /// Place of the files; that of the last sync if `None`.
+    pub folder: Option<Place>,
     /// Time zone of the session; that of the user's own sessions if `None`.
     pub time_zone: Option<String>,
     /// Memory that the queries of one [`super::Columnar`] may use together, in bytes. Sorts, joins and aggregations that need more

@@ -1,22 +1,27 @@
 //! Reads column files that are open: the first access verifies the checksum of the whole file, unless this process has done so.
+//! An object of a bucket is fetched as a whole by the first access of the process, because that verifies it and is one request
+//! instead of one per column; what was fetched stays in a temporary file as long as the manifest names it.
 
+use super::bucket::Bucket;
 use super::file::checksum;
 use bytes::Bytes;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{BoxFuture, FutureExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use tokio::sync::OnceCell;
 
 /// What a query has read.
 #[derive(Debug, Default)]
@@ -69,7 +74,7 @@ impl Tally {
 
 /// A file as it was when its content was verified. The system changes the time of a file's last change with everything that is
 /// written to it, and no user can set that.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Verified {
     /// The hour of the server, so that a file is verified again in each hour: what happens to a disk changes no time.
     hour: i64,
@@ -80,8 +85,10 @@ struct Verified {
     changed: (i64, i64),
 }
 
-/// What this process has verified in the last hour that it knows.
-static VERIFIED: Mutex<BTreeSet<Verified>> = Mutex::new(BTreeSet::new());
+/// What this process has verified in the last hour that it knows, with the footers that it has read since: to read that of a
+/// file takes longer than its columns of a day.
+static VERIFIED: Mutex<BTreeMap<Arc<Verified>, Option<Arc<ParquetMetaData>>>> =
+    Mutex::new(BTreeMap::new());
 
 impl Verified {
     fn new(hour: i64, sha256: &str, file: &Metadata) -> Self {
@@ -96,15 +103,52 @@ impl Verified {
     }
 
     fn is_known(&self) -> bool {
-        VERIFIED.lock().is_ok_and(|known| known.contains(self))
+        VERIFIED.lock().is_ok_and(|known| known.contains_key(self))
     }
 
-    fn remember(self) {
+    fn remember(self: &Arc<Self>) {
         if let Ok(mut known) = VERIFIED.lock() {
-            known.retain(|other| other.hour == self.hour);
-            known.insert(self);
+            known.retain(|other, _| other.hour == self.hour);
+            known.insert(Arc::clone(self), None);
         }
     }
+
+    /// The footer, if it was read before.
+    fn footer(&self) -> Option<Arc<ParquetMetaData>> {
+        VERIFIED.lock().ok()?.get(self)?.clone()
+    }
+
+    fn remember_footer(&self, footer: &Arc<ParquetMetaData>) {
+        if let Ok(mut known) = VERIFIED.lock()
+            && let Some(place) = known.get_mut(self)
+        {
+            *place = Some(Arc::clone(footer));
+        }
+    }
+}
+
+/// Objects that this process has fetched, by their URLs.
+static FETCHED: Mutex<BTreeMap<String, Arc<File>>> = Mutex::new(BTreeMap::new());
+
+/// Forgets objects of a store, whose URLs begin like this, that its manifest no longer names.
+pub(super) fn forget_others(begin: &[String], named: &BTreeSet<String>) {
+    if let Ok(mut fetched) = FETCHED.lock() {
+        fetched.retain(|url, _| {
+            named.contains(url) || !begin.iter().any(|begin| url.starts_with(begin))
+        });
+    }
+}
+
+/// Where the bytes of a file are.
+#[derive(Debug)]
+enum Source {
+    Here(Arc<File>),
+    /// An object, and the folder for what is fetched.
+    Object {
+        bucket: Arc<Bucket>,
+        folder: PathBuf,
+        fetched: OnceCell<Arc<File>>,
+    },
 }
 
 /// An open column file.
@@ -112,22 +156,48 @@ impl Verified {
 pub(super) struct Opened {
     /// Its name, for messages.
     pub(super) name: String,
-    file: File,
+    source: Source,
     bytes: u64,
     /// What it must hold, and the hour of the server; `None` if this process wrote it for itself.
     expected: Option<(String, i64)>,
-    verified: OnceLock<Result<(), String>>,
+    /// `None`: nothing was to be verified.
+    verified: OnceLock<Result<Option<Arc<Verified>>, String>>,
     metadata: OnceLock<Result<Arc<ParquetMetaData>, String>>,
 }
 
 impl Opened {
     /// A file of the store, in this hour of the server.
     pub(super) fn new(file: File, name: String, bytes: u64, sha256: String, hour: i64) -> Self {
+        Self::of(
+            Source::Here(Arc::new(file)),
+            name,
+            bytes,
+            Some((sha256, hour)),
+        )
+    }
+
+    /// An object of the store, in this hour of the server. What is fetched goes to a temporary file of this folder.
+    pub(super) fn object(
+        (bucket, folder): (Arc<Bucket>, PathBuf),
+        name: String,
+        bytes: u64,
+        sha256: String,
+        hour: i64,
+    ) -> Self {
+        let source = Source::Object {
+            bucket,
+            folder,
+            fetched: OnceCell::new(),
+        };
+        Self::of(source, name, bytes, Some((sha256, hour)))
+    }
+
+    fn of(source: Source, name: String, bytes: u64, expected: Option<(String, i64)>) -> Self {
         Self {
             name,
-            file,
+            source,
             bytes,
-            expected: Some((sha256, hour)),
+            expected,
             verified: OnceLock::new(),
             metadata: OnceLock::new(),
         }
@@ -135,24 +205,52 @@ impl Opened {
 
     /// A file that this process wrote.
     pub(super) fn temporary(file: File, bytes: u64) -> Self {
-        Self {
-            name: "rows".to_owned(),
-            file,
-            bytes,
-            expected: None,
-            verified: OnceLock::new(),
-            metadata: OnceLock::new(),
-        }
+        Self::of(Source::Here(Arc::new(file)), "rows".to_owned(), bytes, None)
     }
 
-    fn verify(&self) -> Result<(), String> {
+    /// The file, which is fetched if it is an object.
+    async fn file(&self) -> Result<&Arc<File>, ParquetError> {
+        let (bucket, folder, fetched) = match &self.source {
+            Source::Here(file) => return Ok(file),
+            Source::Object {
+                bucket,
+                folder,
+                fetched,
+            } => (bucket, folder, fetched),
+        };
+        let fetched = fetched.get_or_try_init(async || {
+            let url = format!("{}{}", bucket.url, self.name);
+            let known = FETCHED
+                .lock()
+                .ok()
+                .and_then(|known| known.get(&url).cloned());
+            if let Some(known) = known {
+                return Ok(known);
+            }
+            let file = bucket.get(&self.name, folder).await;
+            let file = file.map_err(|error| ParquetError::General(error.to_string()))?;
+            let Some(file) = file else {
+                let why = "is missing, or was replaced while the query ran".to_owned();
+                let _ = self.verified.set(Err(why.clone()));
+                return Err(ParquetError::General(self.damaged(&why)));
+            };
+            let file = Arc::new(file);
+            if let Ok(mut known) = FETCHED.lock() {
+                known.insert(url, Arc::clone(&file));
+            }
+            Ok(file)
+        });
+        fetched.await
+    }
+
+    fn verify(&self, file: &File) -> Result<Option<Arc<Verified>>, String> {
         let verified = self.verified.get_or_init(|| {
             let Some((sha256, hour)) = &self.expected else {
-                return Ok(());
+                return Ok(None);
             };
-            let before = match self.file.metadata() {
+            let before = match file.metadata() {
                 Ok(metadata) if metadata.len() == self.bytes => {
-                    Verified::new(*hour, sha256, &metadata)
+                    Arc::new(Verified::new(*hour, sha256, &metadata))
                 }
                 Ok(metadata) => {
                     return Err(format!(
@@ -164,23 +262,25 @@ impl Opened {
                 Err(error) => return Err(format!("cannot be read ({error})")),
             };
             if before.is_known() {
-                return Ok(());
+                return Ok(Some(before));
             }
-            match checksum(&self.file) {
+            match checksum(file) {
                 Ok(found) if found == *sha256 => {
                     before.remember();
-                    Ok(())
+                    Ok(Some(before))
                 }
                 Ok(_) => Err("has another content than was written".to_owned()),
                 Err(error) => Err(format!("cannot be read ({error})")),
             }
         });
-        verified.clone().map_err(|why| {
-            format!(
-                "{} {why}: run htap-top columnar sync, which writes it anew",
-                self.name
-            )
-        })
+        verified.clone().map_err(|why| self.damaged(&why))
+    }
+
+    fn damaged(&self, why: &str) -> String {
+        format!(
+            "{} {why}: run htap-top columnar sync, which writes it anew",
+            self.name
+        )
     }
 
     /// What was found wrong with it.
@@ -188,23 +288,31 @@ impl Opened {
         self.verified.get()?.clone().err()
     }
 
-    fn read(&self, range: &Range<u64>, tally: &Tally) -> Result<Bytes, ParquetError> {
-        self.verify().map_err(ParquetError::General)?;
+    async fn read(&self, range: &Range<u64>, tally: &Tally) -> Result<Bytes, ParquetError> {
+        let file = self.file().await?;
+        self.verify(file).map_err(ParquetError::General)?;
         let length = usize::try_from(range.end.saturating_sub(range.start))?;
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, range.start)?;
+        file.read_exact_at(&mut bytes, range.start)?;
         tally.bytes.fetch_add(length as u64, Ordering::Relaxed);
         Ok(bytes.into())
     }
 
-    fn metadata(&self) -> Result<Arc<ParquetMetaData>, ParquetError> {
-        self.verify().map_err(ParquetError::General)?;
+    async fn metadata(&self) -> Result<Arc<ParquetMetaData>, ParquetError> {
+        let file = self.file().await?;
+        let verified = self.verify(file).map_err(ParquetError::General)?;
         let metadata = self.metadata.get_or_init(|| {
+            if let Some(known) = verified.as_ref().and_then(|verified| verified.footer()) {
+                return Ok(known);
+            }
             let reader =
                 ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-            let read = reader.parse_and_finish(&self.file);
-            read.map(Arc::new)
-                .map_err(|error| format!("{}: {error}", self.name))
+            let read = reader.parse_and_finish(&**file).map(Arc::new);
+            let footer = read.map_err(|error| format!("{}: {error}", self.name))?;
+            if let Some(verified) = &verified {
+                verified.remember_footer(&footer);
+            }
+            Ok(footer)
         });
         metadata.clone().map_err(ParquetError::General)
     }
@@ -241,13 +349,13 @@ struct Reader {
 
 impl AsyncFileReader for Reader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        ready(self.opened.read(&range, &self.tally)).boxed()
+        async move { self.opened.read(&range, &self.tally).await }.boxed()
     }
 
     fn get_metadata<'a>(
         &'a mut self,
         _: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        ready(self.opened.metadata()).boxed()
+        async move { self.opened.metadata().await }.boxed()
     }
 }

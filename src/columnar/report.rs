@@ -1,11 +1,9 @@
 //! What syncs and queries write to the server about themselves, for the panel Columnar and its rules. No answer depends on it.
 
 use super::error::ColumnarError;
-use super::folder;
 use super::scan::Snapshot;
 use crate::pg::{Client, Param, PgError};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +15,6 @@ const LONGEST: usize = 500;
 /// A round of a sync.
 #[derive(Debug)]
 pub(super) struct Round {
-    folder: PathBuf,
     fresh: Option<Duration>,
     began: Instant,
 }
@@ -49,9 +46,8 @@ const MENDED: &str = "DELETE FROM htap.column_damage AS d WHERE d.file_id = ANY 
 
 impl Round {
     /// Notes when it began.
-    pub(super) fn begin(folder: &Path, fresh: Option<Duration>) -> Self {
+    pub(super) fn begin(fresh: Option<Duration>) -> Self {
         Self {
-            folder: folder.to_owned(),
             fresh,
             began: Instant::now(),
         }
@@ -69,19 +65,20 @@ impl Round {
     }
 
     /// Says that it succeeded and what it wrote: files, rows, bytes; and that the files in `checked` were written anew or are
-    /// sound.
+    /// sound. `space`: bytes left on the disk, and its size.
     pub(super) async fn ended(
         &self,
         client: &Client,
         (files, rows, bytes): (usize, u64, u64),
         checked: &[i64],
+        space: Option<(u64, u64)>,
     ) -> Result<(), ColumnarError> {
         if !checked.is_empty() {
             let mended = client.execute(MENDED, &[Param::Ints(checked)]).await;
             mended.map_err(writing())?;
         }
         let count = |value: u64| Param::Int(i64::try_from(value).unwrap_or(i64::MAX));
-        let (free, size) = match folder::space(&self.folder) {
+        let (free, size) = match space {
             Some((free, size)) => (count(free), count(size)),
             None => (Param::Int(-1), Param::Int(-1)),
         };

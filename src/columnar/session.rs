@@ -1,17 +1,20 @@
 //! Sessions with the server, and the snapshots in which queries run.
 
+use super::bucket::Bucket;
 use super::error::ColumnarError;
 use super::manifest::{self, Found, Manifest};
 use super::options::Options;
-use super::reader::{Opened, Tally};
+use super::place::Place;
+use super::reader::{Opened, Tally, forget_others};
 use super::report;
 use super::scan::Snapshot;
 use super::zone::Zone;
 use crate::pg::session::SEARCH_PATH;
 use crate::pg::{Client, Description, Settings, Target, owners};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ pub(super) struct Session {
     proven: bool,
     /// `None` before the first use, and after one that was dropped halfway.
     client: Option<Arc<Client>>,
+    /// The bucket of the files.
+    bucket: Option<Arc<Bucket>>,
     /// Whether one snapshot serves all queries until [`Self::release`].
     holds: bool,
     held: Option<Snapshot>,
@@ -37,6 +42,7 @@ impl Session {
             options: options.clone(),
             proven: false,
             client: None,
+            bucket: None,
             holds: false,
             held: None,
         }
@@ -60,7 +66,7 @@ impl Session {
         // The owners of an hour ago may be others now.
         let trusted = owners::trust_the_shop(&client).await;
         trusted.map_err(ColumnarError::server("trust the shop"))?;
-        snapshot(client, &self.options).await
+        snapshot(client, &self.options, &mut self.bucket).await
     }
 
     /// Ends the transaction of a snapshot, unless it is held.
@@ -164,7 +170,11 @@ const NAMES: &str = "pg_catalog, mart, pg_temp";
 /// Attempts to open the files of a manifest, while a sync replaces them.
 const ATTEMPTS: u32 = 5;
 
-async fn snapshot(client: Arc<Client>, options: &Options) -> Result<Snapshot, ColumnarError> {
+async fn snapshot(
+    client: Arc<Client>,
+    options: &Options,
+    bucket: &mut Option<Arc<Bucket>>,
+) -> Result<Snapshot, ColumnarError> {
     for attempt in 1.. {
         let begun = client
             .begin_as("ISOLATION LEVEL REPEATABLE READ READ ONLY", "")
@@ -179,11 +189,18 @@ async fn snapshot(client: Arc<Client>, options: &Options) -> Result<Snapshot, Co
             }
         };
         manifest.need_known_formats()?;
-        let folder = options
-            .folder
-            .clone()
-            .or_else(|| manifest.folder.clone().map(PathBuf::from));
-        match open(&manifest, folder.as_deref().unwrap_or(Path::new("."))) {
+        let place = match &options.folder {
+            Some(place) => place.clone(),
+            None => Place::read(OsStr::new(manifest.folder.as_deref().unwrap_or(".")))?,
+        };
+        let opened = match &place {
+            Place::Folder(folder) => open(&manifest, folder),
+            Place::Bucket { name, prefix } => {
+                let bucket = of_place(bucket, &place, name, prefix)?;
+                Ok(objects(&manifest, &bucket, &options.spill))
+            }
+        };
+        match opened {
             Ok(files) => {
                 return Ok(Snapshot {
                     client,
@@ -211,6 +228,40 @@ async fn snapshot(client: Arc<Client>, options: &Options) -> Result<Snapshot, Co
     Err(ColumnarError::Refused(
         "the column files cannot be opened".to_owned(),
     ))
+}
+
+/// The bucket of a place, opened once.
+fn of_place(
+    known: &mut Option<Arc<Bucket>>,
+    place: &Place,
+    name: &str,
+    prefix: &str,
+) -> Result<Arc<Bucket>, ColumnarError> {
+    let url = place.to_string();
+    if let Some(known) = known.as_ref().filter(|known| known.url == url) {
+        return Ok(Arc::clone(known));
+    }
+    let opened = Arc::new(Bucket::open(name, prefix)?);
+    *known = Some(Arc::clone(&opened));
+    Ok(opened)
+}
+
+/// The files of a manifest in a bucket, of which a query fetches those that it reads.
+fn objects(manifest: &Manifest, bucket: &Arc<Bucket>, folder: &Path) -> BTreeMap<i64, Arc<Opened>> {
+    let (mut files, mut named) = (BTreeMap::new(), BTreeSet::new());
+    for (table, entry) in manifest.files() {
+        let name = entry.name(table, &manifest.store);
+        named.insert(format!("{}{name}", bucket.url));
+        let (place, sha256) = (
+            (Arc::clone(bucket), folder.to_owned()),
+            entry.sha256.clone(),
+        );
+        let object = Opened::object(place, name, entry.bytes, sha256, manifest.now_hour);
+        files.insert(entry.span.id, Arc::new(object));
+    }
+    let begin = manifest::beginnings(&manifest.store).map(|name| format!("{}{name}", bucket.url));
+    forget_others(&begin.collect::<Vec<_>>(), &named);
+    files
 }
 
 /// Why the files cannot be opened.

@@ -18,8 +18,9 @@ use datafusion::execution::context::SessionContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use futures_util::TryStreamExt;
+use futures_util::future::join;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -28,8 +29,9 @@ use tokio::time::{Sleep, sleep};
 /// The column store of a database: it answers a SELECT over `mart.fact_sales`, `mart.user_day` and `mart.orders` from column files and, for all hours that
 /// are open or have changed, from the rows.
 ///
-/// Each query has a session of its own with the server, by whose privileges it runs, and one snapshot. It runs on threads of
-/// the engine, which begin with the first query of the process. Clones share the limit of memory.
+/// Each query has a session with the server for itself, by whose privileges it runs, and one snapshot. One session stays open
+/// for the next query. Queries run on threads of the engine, which begin with the first one of the process. Clones share the
+/// limit of memory and the open session.
 ///
 /// ```no_run
 /// use htap_top::columnar::{Columnar, Options};
@@ -61,6 +63,8 @@ pub struct Columnar {
     target: Target,
     options: Options,
     limits: engine::Limits,
+    /// A session that no query uses.
+    idle: Arc<Mutex<Option<Session>>>,
 }
 
 impl Columnar {
@@ -73,6 +77,7 @@ impl Columnar {
             target: target.clone(),
             options: options.clone(),
             limits: engine::Limits::new(options).map_err(failed)?,
+            idle: Arc::default(),
         })
     }
 
@@ -114,7 +119,8 @@ impl Columnar {
         send: &mpsc::Sender<Result<Piece, ColumnarError>>,
     ) -> Result<(), ColumnarError> {
         let (ast, mode) = engine::read(sql).map_err(failed)?;
-        let mut session = Session::new(&self.target, &self.options);
+        let idle = self.idle.lock().ok().and_then(|mut idle| idle.take());
+        let mut session = idle.unwrap_or_else(|| Session::new(&self.target, &self.options));
         let limits = (self.options.time_zone.as_deref(), self.options.timeout);
         let mut running = Box::pin(self.answer(&mut session, ast, mode, limits)).await?;
         // Nobody else uses the session.
@@ -124,6 +130,9 @@ impl Columnar {
         let mut open = send.send(Ok(begin)).await.is_ok();
         while open && let Some(batch) = running.next().await? {
             open = send.send(Ok(Piece::Batch(batch))).await.is_ok();
+        }
+        if let Ok(mut idle) = self.idle.lock() {
+            *idle = Some(session);
         }
         Ok(())
     }
@@ -174,8 +183,9 @@ impl Planned {
             dry: mode == Mode::Explain,
             ..snapshot.clone()
         };
-        let zone = session::zone(&snapshot, zone).await?;
-        let bytewise = engine::bytewise(&snapshot.client).await?;
+        let server = &snapshot.client;
+        let (bytewise, zone) = join(engine::bytewise(server), session::zone(&snapshot, zone)).await;
+        let (zone, bytewise) = (zone?, bytewise?);
         let read = Arc::new(snapshot.clone());
         for table in &TABLES {
             let scanned = Scanned {

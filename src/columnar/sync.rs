@@ -3,18 +3,18 @@
 //! what that snapshot saw. Whatever dies when, the manifest names whole files only.
 
 use super::error::ColumnarError;
-use super::file::{self, Writer};
+use super::file::{Writer, Written};
+use super::files::Files;
 use super::hours::{Span, answered, shown, to_write};
 use super::manifest::{self, Barred, Entry, Found, Held, Manifest};
+use super::place::Place;
 use super::report::{self, Round};
 use super::rows::{self, within};
 use super::table::{FORMAT, Table};
 use crate::pg::{Client, Param, Settings, Target, owners};
 use crate::system::lead::Work;
-use nix::fcntl::Flock;
-use std::fs::File;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 mod begin;
@@ -27,8 +27,8 @@ use seal::Seal;
 /// Options of a sync.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Folder of the files; that of the last sync if `None`.
-    pub folder: Option<PathBuf>,
+    /// Place of the files; that of the last sync if `None`.
+    pub folder: Option<Place>,
     /// Time that an hour stays open after its end.
     pub settle: Duration,
     /// Hours from this one on stay open whatever the time is (hours since 1970, UTC).
@@ -66,10 +66,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A column store that this session alone writes.
 pub struct Sync {
     client: Client,
-    folder: PathBuf,
+    files: Files,
     options: Options,
-    /// Held as long as the store is written here.
-    _marker: Flock<File>,
     store: String,
     /// Up to where files of orders may be written.
     seal: Seal,
@@ -91,6 +89,7 @@ impl Sync {
         client
             .need_own_session("htap-top columnar sync")
             .map_err(ColumnarError::server("lock the column store"))?;
+        begin::need_primary(&client).await?;
         let trusted = owners::trust_the_shop(&client).await;
         trusted.map_err(ColumnarError::server("trust the shop"))?;
         let lead = SYNCING.lead(&client, |leader| {
@@ -102,15 +101,14 @@ impl Sync {
         });
         lead.await
             .map_err(ColumnarError::server("lock the column store"))?;
-        let (folder, marker, store) = match find(&client, &options, &mut say).await {
+        let (files, store) = match find(&client, &options, &mut say).await {
             Ok(found) => found,
             Err(error) => return Err(report::failed(&client, error).await),
         };
-        let sync = Self {
+        let mut sync = Self {
             client,
-            folder,
+            files,
             options,
-            _marker: marker,
             store: store.store.clone(),
             seal: Seal::default(),
             wrote_until: None,
@@ -122,22 +120,25 @@ impl Sync {
     }
 
     /// Notes the folder, and verifies its files.
-    async fn take_place(&self, store: &Manifest) -> Result<Vec<String>, ColumnarError> {
+    async fn take_place(&mut self, store: &Manifest) -> Result<Vec<String>, ColumnarError> {
         let place = "UPDATE htap.column_store SET folder = $1 WHERE folder IS DISTINCT FROM $1";
-        let shown = self.folder.to_string_lossy().into_owned();
+        let shown = self.files.shown();
         let placed = self.client.execute(place, &[Param::Text(&shown)]).await;
         placed.map_err(ColumnarError::server("write htap.column_store"))?;
-        let (notes, _) = self.discard_damaged(store, |_| true).await?;
+        let local = self.files.are_local();
+        let (notes, _) = self.discard_damaged(store, |_| local).await?;
         Ok(notes)
     }
 
     /// Writes what is due. Calls `say` before each file.
     pub async fn round(&mut self, say: impl FnMut(&str)) -> Result<Done, ColumnarError> {
-        let round = Round::begin(&self.folder, self.options.fresh);
+        let round = Round::begin(self.options.fresh);
         let done = match self.write_due(&round, say).await {
             Ok((done, checked)) => {
                 let written = (done.written, done.rows, done.bytes);
-                let told = round.ended(&self.client, written, &checked).await;
+                let told = round
+                    .ended(&self.client, written, &checked, self.files.space())
+                    .await;
                 told.map(|()| done)
             }
             Err(error) => Err(error),
@@ -291,33 +292,36 @@ impl Sync {
 
     /// Writes hours to one file.
     async fn write(
-        &self,
+        &mut self,
         table: &'static Table,
         hours: Range<i64>,
     ) -> Result<Entry, ColumnarError> {
         let writing = || ColumnarError::server("write htap.column_file");
-        let client = &self.client;
-        client
+        self.client
             .begin_as("ISOLATION LEVEL REPEATABLE READ", "")
             .await
             .map_err(writing())?;
         let written = self.write_in_transaction(table, hours).await;
         match written {
-            Ok(entry) => client.commit().await.map_err(writing()).map(|()| entry),
+            Ok(entry) => self
+                .client
+                .commit()
+                .await
+                .map_err(writing())
+                .map(|()| entry),
             Err(error) => {
-                let _ = client.rollback().await;
+                let _ = self.client.rollback().await;
                 Err(error)
             }
         }
     }
 
     async fn write_in_transaction(
-        &self,
+        &mut self,
         table: &'static Table,
         hours: Range<i64>,
     ) -> Result<Entry, ColumnarError> {
         let writing = || ColumnarError::server("write htap.column_file");
-        let client = &self.client;
         // What this snapshot sees of the log is in the file.
         let seen = "
             DELETE FROM htap.column_dirty AS d WHERE d.relation = $1 AND d.hour >= to_timestamp($2) AND d.hour < to_timestamp($3)";
@@ -326,18 +330,18 @@ impl Sync {
             Param::Float((hours.start * 3600) as f64),
             Param::Float((hours.end * 3600) as f64),
         ];
-        client.execute(seen, &bounds).await.map_err(writing())?;
+        self.client
+            .execute(seen, &bounds)
+            .await
+            .map_err(writing())?;
         let id = "SELECT nextval(pg_get_serial_sequence('htap.column_file', 'file_id'))::bigint AS id, \
                   pg_current_snapshot()::text AS snapshot";
-        let id = client.query(id, &[]).await.map_err(writing())?;
+        let id = self.client.query(id, &[]).await.map_err(writing())?;
         let snapshot = id.first("snapshot").text().unwrap_or_default().to_owned();
         let id = id.first("id").int().unwrap_or_default();
-        let path = self.folder.join(manifest::name(table, &self.store, id));
-        let temporary = file::unfinished(&path);
-        let copied = self.copy(table, &temporary, &hours).await;
-        let kept =
-            copied.and_then(|(finished, hour_rows)| Ok((file::keep(&finished, &path)?, hour_rows)));
-        let (kept, hour_rows) = kept.inspect_err(|_| _ = std::fs::remove_file(&temporary))?;
+        let name = manifest::name(table, &self.store, id);
+        let kept = self.put(table, &name, &hours).await;
+        let (kept, hour_rows) = kept.inspect_err(|_| self.files.abandon(&name))?;
         let insert = "
             INSERT INTO htap.column_file (file_id, relation, from_hour, to_hour, hour_rows, rows, bytes, sha256, format, as_of)
             OVERRIDING SYSTEM VALUE
@@ -363,18 +367,23 @@ impl Sync {
             Param::Int(FORMAT),
             Param::Text(&snapshot),
         ];
-        client.execute(insert, &params).await.map_err(writing())?;
+        self.client
+            .execute(insert, &params)
+            .await
+            .map_err(writing())?;
         Ok(entry)
     }
 
-    async fn copy(
-        &self,
+    /// Writes a file of this name. Returns the rows of each hour, too.
+    async fn put(
+        &mut self,
         table: &'static Table,
-        path: &Path,
+        name: &str,
         hours: &Range<i64>,
-    ) -> Result<(File, Vec<u64>), ColumnarError> {
-        let failed = || ColumnarError::file("write", path);
-        let file = File::create(path).map_err(failed())?;
+    ) -> Result<(Written, Vec<u64>), ColumnarError> {
+        let path = self.files.path(name);
+        let failed = || ColumnarError::file("write", Path::new(&path));
+        let file = self.files.create(name)?;
         let mut writer = Writer::new(file, table, hours.clone()).map_err(failed())?;
         let hours = within(table, std::slice::from_ref(hours));
         let clause = format!("WHERE {hours} ORDER BY {}", table.order);
@@ -384,7 +393,8 @@ impl Sync {
         });
         read.await?;
         let hour_rows = std::mem::take(&mut writer.hour_rows);
-        Ok((writer.finish().map_err(failed())?, hour_rows))
+        let file = writer.finish().map_err(failed())?;
+        Ok((self.files.keep(&file, name).await?, hour_rows))
     }
 }
 

@@ -6,6 +6,7 @@ use super::options::Connection;
 use super::serve::parse_address;
 use crate::format::duration::parse as parse_duration;
 use clap::{Args, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,9 +54,9 @@ struct Syncing {
     /// Connection options, as in psql; -d also takes a conninfo string or URI.
     #[command(flatten)]
     connection: Connection,
-    /// Folder of the column files; default: that of the last sync
-    #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
+    /// Folder of the column files, or s3://BUCKET/PREFIX; default: that of the last sync
+    #[arg(long, value_name = "PLACE")]
+    folder: Option<OsString>,
     /// Repeat, writing an hour that has closed or changed within this time, such as 1s
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     fresh: Option<Duration>,
@@ -79,9 +80,9 @@ struct Querying {
     /// Connection options, as in psql; -d also takes a conninfo string or URI.
     #[command(flatten)]
     connection: Connection,
-    /// Folder of the column files; default: that of the last sync
-    #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
+    /// Folder of the column files, or s3://BUCKET/PREFIX; default: that of the last sync
+    #[arg(long, value_name = "PLACE")]
+    folder: Option<OsString>,
     /// Format of the answer
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -111,9 +112,9 @@ struct Serving {
     /// Clients at a time
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: u16,
-    /// Folder of the column files; default: that of the last sync
-    #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
+    /// Folder of the column files, or s3://BUCKET/PREFIX; default: that of the last sync
+    #[arg(long, value_name = "PLACE")]
+    folder: Option<OsString>,
     /// Memory for all queries together, in megabytes; what needs more uses temporary files
     #[arg(long, value_name = "MB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     memory: u32,
@@ -164,12 +165,13 @@ mod with_it {
     use super::{ColumnarCommand, Format, Options, Querying, Serving, Syncing};
     use crate::columnar::query::{self, query};
     use crate::columnar::sync::{self, Done, Sync};
-    use crate::columnar::{ColumnarError, Form, serve};
+    use crate::columnar::{ColumnarError, Form, Place, serve};
     use crate::commands::{
         FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, USAGE, interrupted, resolved,
     };
     use crate::format;
     use crate::pg::{Class, Target};
+    use std::ffi::OsStr;
     use std::io::{IsTerminal as _, Write as _};
     use std::time::Duration;
 
@@ -202,6 +204,11 @@ mod with_it {
         }
     }
 
+    fn place(text: Option<&OsStr>) -> Result<Option<Place>, Failure> {
+        let place = text.map(Place::read).transpose();
+        place.map_err(|error| Failure::new(USAGE, error))
+    }
+
     async fn ask(options: &Querying) -> Result<(), Failure> {
         if options.format == Format::Arrow && std::io::stdout().is_terminal() {
             return Err(Failure::new(
@@ -211,7 +218,7 @@ mod with_it {
         }
         let target = resolved(&options.connection.flags(None), "htap-top columnar query")?;
         let limits = query::Options {
-            folder: options.folder.clone(),
+            folder: place(options.folder.as_deref())?,
             time_zone: options.time_zone.clone(),
             memory: options.memory as usize * 1024 * 1024,
             timeout: options.timeout,
@@ -239,7 +246,7 @@ mod with_it {
     async fn serve(options: &Serving) -> Result<(), Failure> {
         let target = resolved(&options.connection.flags(None), "htap-top columnar serve")?;
         let limits = query::Options {
-            folder: options.folder.clone(),
+            folder: place(options.folder.as_deref())?,
             memory: options.memory as usize * 1024 * 1024,
             timeout: options.timeout,
             spill: options.temporary.clone().unwrap_or_else(std::env::temp_dir),
@@ -261,7 +268,7 @@ mod with_it {
     async fn sync(options: &Syncing) -> Result<(), Failure> {
         let target = resolved(&options.connection.flags(None), "htap-top columnar sync")?;
         let wanted = sync::Options {
-            folder: options.folder.clone(),
+            folder: place(options.folder.as_deref())?,
             settle: options.settle,
             until: options
                 .until

@@ -186,6 +186,19 @@ fn system_roots() -> Result<PathBuf, PgError> {
         })
 }
 
+/// Returns a connector for servers other than PostgreSQL's, which trusts the system's certificates.
+#[cfg(feature = "columnar")]
+pub(crate) fn of_system() -> Result<SslConnectorBuilder, PgError> {
+    let internal = |error: ErrorStack| refuse(format!("TLS: {}", reason(&error)));
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(internal)?;
+    // Without them no server is trusted, and one without TLS can be used.
+    if let Ok(roots) = system_roots() {
+        let read = builder.set_ca_file(&roots);
+        read.map_err(|error| broken("root certificate file", &roots, &error))?;
+    }
+    Ok(builder)
+}
+
 /// Loads the client's certificate and key, if there are any.
 fn identify(builder: &mut SslConnectorBuilder, settings: &TlsSettings) -> Result<(), PgError> {
     let files = settings.identity.as_ref();

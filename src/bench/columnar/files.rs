@@ -31,7 +31,7 @@ impl Store {
             asked.end
         );
         let options = Options {
-            folder: Some(folder.path().to_owned()),
+            folder: Some(folder.path().to_owned().into()),
             settle: Duration::ZERO,
             until: Some(lab.number(&end).await? as i64),
             keep: None,
@@ -71,7 +71,7 @@ impl Store {
         threads: usize,
     ) -> Result<(f64, String), BenchError> {
         let options = query::Options {
-            folder: Some(self.folder().to_owned()),
+            folder: Some(self.folder().to_owned().into()),
             time_zone: Some("UTC".to_owned()),
             form: Form::Csv,
             threads: Some(threads),

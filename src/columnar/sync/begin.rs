@@ -2,13 +2,12 @@
 
 use super::{Options, used};
 use crate::columnar::error::ColumnarError;
-use crate::columnar::folder::claim;
+use crate::columnar::files::Files;
 use crate::columnar::manifest::{self, Barred, Found, Held, Manifest};
+use crate::columnar::place::Place;
 use crate::columnar::table::Table;
 use crate::pg::Client;
-use nix::fcntl::Flock;
-use std::fs::File;
-use std::path::PathBuf;
+use std::ffi::OsStr;
 
 /// Begins the log of changes of tables that lack it, and refuses those that cannot be held.
 async fn need_logs(
@@ -41,6 +40,19 @@ async fn need_logs(
     Ok(store)
 }
 
+/// Refuses a standby, on which nothing can be written.
+pub(super) async fn need_primary(client: &Client) -> Result<(), ColumnarError> {
+    let standby = "SELECT pg_catalog.pg_is_in_recovery() AS standby";
+    let standby = client.query(standby, &[]).await;
+    let standby = standby.map_err(ColumnarError::server("ask for the server's state"))?;
+    if standby.first("standby").is_true() {
+        return Err(ColumnarError::Refused(
+            "this server is a standby: run htap-top columnar sync on its primary; queries can run here".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 async fn found(client: &Client) -> Result<Manifest, ColumnarError> {
     match manifest::read(client).await? {
         Found::Store(store) => Ok(store),
@@ -53,7 +65,7 @@ pub(super) async fn find(
     client: &Client,
     options: &Options,
     say: &mut impl FnMut(&str),
-) -> Result<(PathBuf, Flock<File>, Manifest), ColumnarError> {
+) -> Result<(Files, Manifest), ColumnarError> {
     let store = match manifest::read(client).await? {
         Found::Store(store) => store,
         Found::Nothing(why) => {
@@ -63,18 +75,16 @@ pub(super) async fn find(
         }
     };
     let store = need_logs(client, store, say).await?;
-    let folder = options
-        .folder
-        .clone()
-        .or_else(|| store.folder.clone().map(PathBuf::from));
-    let Some(folder) = folder else {
-        return Err(ColumnarError::Refused(
-            "name a folder for the column files with --folder".to_owned(),
-        ));
+    let known = store.folder.as_deref().map(OsStr::new);
+    let place = match (&options.folder, known) {
+        (Some(place), _) => place.clone(),
+        (None, Some(known)) => Place::read(known)?,
+        (None, None) => {
+            return Err(ColumnarError::Refused(
+                "name a folder for the column files with --folder".to_owned(),
+            ));
+        }
     };
-    let marker = claim(&folder, &store.store)?;
-    let folder = folder
-        .canonicalize()
-        .map_err(ColumnarError::file("open", &folder))?;
-    Ok((folder, marker, store))
+    let files = Files::claim(&place, &store).await?;
+    Ok((files, store))
 }

@@ -2,7 +2,6 @@
 
 use super::Sync;
 use crate::columnar::error::ColumnarError;
-use crate::columnar::folder::{self, fault};
 use crate::columnar::hours::{Dirty, answered};
 use crate::columnar::manifest::{self, Held, Manifest};
 use crate::columnar::report;
@@ -13,19 +12,19 @@ impl Sync {
     /// Takes files out of the manifest that are missing, of another length or format or, where `whole`, of another content,
     /// and says so. Their hours count as changed: an older file may hold them, too. Also returns their numbers.
     pub(super) async fn discard_damaged(
-        &self,
+        &mut self,
         store: &Manifest,
         whole: impl Fn(i64) -> bool,
     ) -> Result<(Vec<String>, Vec<i64>), ColumnarError> {
         let mut notes = Vec::new();
         let mut damaged = Vec::new();
         for (table, entry) in store.files() {
-            let path = self.folder.join(entry.name(table, &store.store));
-            if let Some(why) = fault(&path, entry, whole(entry.span.id)) {
+            let (name, whole) = (entry.name(table, &store.store), whole(entry.span.id));
+            if let Some(why) = self.files.fault(&name, entry, whole).await? {
                 report::damage(&self.client, entry.span.id, &why).await?;
                 notes.push(format!(
                     "{} {why}: its hours are written anew",
-                    path.display()
+                    self.files.path(&name)
                 ));
                 damaged.push(entry.span.id);
             }
@@ -46,7 +45,7 @@ impl Sync {
 
     /// Takes out files that no longer answer for any hour, forgets changes of hours that no file holds, and removes files that
     /// the manifest does not name. Returns the number of files left.
-    pub(super) async fn tidy(&self, notes: &mut Vec<String>) -> Result<usize, ColumnarError> {
+    pub(super) async fn tidy(&mut self, notes: &mut Vec<String>) -> Result<usize, ColumnarError> {
         let writing = || ColumnarError::server("write htap.column_file");
         let begun = self
             .client
@@ -66,7 +65,8 @@ impl Sync {
                 Err(error)
             }
         }?;
-        notes.extend(folder::remove_orphans(&self.folder, &self.store, &files)?);
+        let removed = self.files.remove_orphans(&self.store, &files).await?;
+        notes.extend(removed);
         Ok(files.len())
     }
 

@@ -1,10 +1,12 @@
 //! The column store: whatever happens, it answers as PostgreSQL does from the rows of the same moment.
 
+mod bucket;
 mod damage;
 mod oracle;
 mod queries;
 mod routed;
 mod served;
+mod standby;
 mod tables;
 mod watched;
 
@@ -47,7 +49,7 @@ impl Store {
     /// One round of a sync; hours from `until` on stay open.
     async fn sync(&self, until: Option<i64>) -> Result<Done, ColumnarError> {
         let options = sync::Options {
-            folder: Some(self.folder.path().to_owned()),
+            folder: Some(self.folder.path().to_owned().into()),
             until,
             ..sync::Options::default()
         };

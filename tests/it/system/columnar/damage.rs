@@ -78,7 +78,7 @@ fn damaged_files_are_found_and_written_anew() {
         std::fs::remove_file(gone.unwrap()).unwrap();
         let target = store.database.target();
         let options = sync::Options {
-            folder: Some(store.folder.path().to_owned()),
+            folder: Some(store.folder.path().to_owned().into()),
             until: Some(until),
             ..Default::default()
         };
@@ -120,7 +120,7 @@ fn what_a_dead_sync_leaves_is_removed_and_what_is_foreign_is_left() {
         // A second database does not write into the folder of the first.
         let other = Store::new().await;
         let options = sync::Options {
-            folder: Some(folder.to_owned()),
+            folder: Some(folder.to_owned().into()),
             ..Default::default()
         };
         let error = Sync::begin(&other.database.target(), options, |_| ())
@@ -133,7 +133,7 @@ fn what_a_dead_sync_leaves_is_removed_and_what_is_foreign_is_left() {
         store.holds_all_rows().await;
         // Hours that are too old have no files.
         let keep = sync::Options {
-            folder: Some(folder.to_owned()),
+            folder: Some(folder.to_owned().into()),
             until: Some(until),
             keep: Some(40 * 24),
             ..Default::default()

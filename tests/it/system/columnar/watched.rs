@@ -40,7 +40,7 @@ async fn read(store: &Store, sql: &str) -> Result<(), String> {
 
 fn options(store: &Store, until: Option<i64>) -> sync::Options {
     sync::Options {
-        folder: Some(store.folder.path().to_owned()),
+        folder: Some(store.folder.path().to_owned().into()),
         until,
         ..sync::Options::default()
     }
@@ -150,7 +150,7 @@ fn why_a_sync_failed_is_kept_until_one_succeeds() {
         let until = hour(&store.client, "now() - interval '2 days'").await;
         let folder = store.folder.path().join("files");
         let options = sync::Options {
-            folder: Some(folder.clone()),
+            folder: Some(folder.clone().into()),
             until: Some(until),
             ..sync::Options::default()
         };

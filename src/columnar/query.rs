@@ -15,7 +15,7 @@ use datafusion::arrow::ipc::writer::StreamWriter;
 use std::io::Write;
 use std::sync::Arc;
 
-/// Answers a SELECT, or an EXPLAIN of one, and writes the answer.
+/// Answers a SELECT, or an EXPLAIN of one, in a session of its own, and writes the answer.
 pub async fn query(
     target: &Target,
     sql: &str,
@@ -23,11 +23,21 @@ pub async fn query(
     out: impl Write + Send,
 ) -> Result<(), ColumnarError> {
     let columnar = Columnar::open(target, options)?;
+    answer(&columnar, sql, options.form, out).await
+}
+
+/// Answers a SELECT, or an EXPLAIN of one, and writes the answer.
+pub async fn answer(
+    columnar: &Columnar,
+    sql: &str,
+    form: Form,
+    out: impl Write + Send,
+) -> Result<(), ColumnarError> {
     let rows = Box::pin(columnar.query(sql)).await?;
     if rows.explains() {
         return lines(rows, out).await;
     }
-    write(rows, options.form, out).await
+    write(rows, form, out).await
 }
 
 async fn write(mut rows: Rows, form: Form, out: impl Write + Send) -> Result<(), ColumnarError> {

@@ -127,14 +127,19 @@ impl Verified {
     }
 }
 
-/// Objects that this process has fetched, by their URLs.
+/// Objects that this process has fetched, by [`key`].
 static FETCHED: Mutex<BTreeMap<String, Arc<File>>> = Mutex::new(BTreeMap::new());
 
-/// Forgets objects of a store, whose URLs begin like this, that its manifest no longer names.
+/// What tells an object: a server that was restored to an earlier moment gives names again.
+pub(super) fn key(bucket: &Bucket, name: &str, sha256: &str) -> String {
+    format!("{}{name}#{sha256}", bucket.url)
+}
+
+/// Forgets objects of a store, whose keys begin like this, that its manifest no longer names.
 pub(super) fn forget_others(begin: &[String], named: &BTreeSet<String>) {
     if let Ok(mut fetched) = FETCHED.lock() {
-        fetched.retain(|url, _| {
-            named.contains(url) || !begin.iter().any(|begin| url.starts_with(begin))
+        fetched.retain(|key, _| {
+            named.contains(key) || !begin.iter().any(|begin| key.starts_with(begin))
         });
     }
 }
@@ -219,11 +224,10 @@ impl Opened {
             } => (bucket, folder, fetched),
         };
         let fetched = fetched.get_or_try_init(async || {
-            let url = format!("{}{}", bucket.url, self.name);
-            let known = FETCHED
-                .lock()
-                .ok()
-                .and_then(|known| known.get(&url).cloned());
+            let sha256 = self.expected.as_ref().map_or("", |(sha256, _)| sha256);
+            let key = key(bucket, &self.name, sha256);
+            let known = FETCHED.lock().ok();
+            let known = known.and_then(|known| known.get(&key).cloned());
             if let Some(known) = known {
                 return Ok(known);
             }
@@ -236,7 +240,7 @@ impl Opened {
             };
             let file = Arc::new(file);
             if let Ok(mut known) = FETCHED.lock() {
-                known.insert(url, Arc::clone(&file));
+                known.insert(key, Arc::clone(&file));
             }
             Ok(file)
         });

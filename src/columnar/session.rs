@@ -5,7 +5,7 @@ use super::error::ColumnarError;
 use super::manifest::{self, Found, Manifest};
 use super::options::Options;
 use super::place::Place;
-use super::reader::{Opened, Tally, forget_others};
+use super::reader::{self, Opened, Tally};
 use super::report;
 use super::scan::Snapshot;
 use super::zone::Zone;
@@ -251,7 +251,7 @@ fn objects(manifest: &Manifest, bucket: &Arc<Bucket>, folder: &Path) -> BTreeMap
     let (mut files, mut named) = (BTreeMap::new(), BTreeSet::new());
     for (table, entry) in manifest.files() {
         let name = entry.name(table, &manifest.store);
-        named.insert(format!("{}{name}", bucket.url));
+        named.insert(reader::key(bucket, &name, &entry.sha256));
         let (place, sha256) = (
             (Arc::clone(bucket), folder.to_owned()),
             entry.sha256.clone(),
@@ -260,7 +260,7 @@ fn objects(manifest: &Manifest, bucket: &Arc<Bucket>, folder: &Path) -> BTreeMap
         files.insert(entry.span.id, Arc::new(object));
     }
     let begin = manifest::beginnings(&manifest.store).map(|name| format!("{}{name}", bucket.url));
-    forget_others(&begin.collect::<Vec<_>>(), &named);
+    reader::forget_others(&begin.collect::<Vec<_>>(), &named);
     files
 }
 

@@ -150,6 +150,7 @@ const WORDS: &[Word] = &[
             // Pacing, rates, and idle partitions.
             "src/stream",
             // The duration of a round, and pacing.
+            "src/columnar/files.rs",
             "src/columnar/report.rs",
             "src/bench",
             // The clock itself is checked, and the time to connect.

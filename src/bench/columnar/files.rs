@@ -3,9 +3,9 @@
 use super::super::{BenchError, Lab};
 use super::asked::{Asked, timed};
 use super::failed;
-use crate::columnar::Form;
-use crate::columnar::query::{self, query};
+use crate::columnar::query;
 use crate::columnar::sync::{Done, Options, Sync};
+use crate::columnar::{Columnar, Form};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -63,13 +63,8 @@ impl Store {
             .collect())
     }
 
-    /// Answers in this process, a new session included. Returns the time in milliseconds, and the answer as CSV.
-    pub(super) async fn ask(
-        &self,
-        lab: &Lab,
-        sql: &str,
-        threads: usize,
-    ) -> Result<(f64, String), BenchError> {
+    /// The store in this process, with so many threads.
+    pub(super) fn open(&self, lab: &Lab, threads: usize) -> Result<Columnar, BenchError> {
         let options = query::Options {
             folder: Some(self.folder().to_owned().into()),
             time_zone: Some("UTC".to_owned()),
@@ -77,13 +72,7 @@ impl Store {
             threads: Some(threads),
             ..query::Options::default()
         };
-        let mut answer = Vec::new();
-        let asked = async {
-            let asked = query(lab.target(), sql, &options, &mut answer).await;
-            asked.map_err(failed("columnar query"))
-        };
-        let (ms, ()) = timed(asked).await?;
-        Ok((ms, String::from_utf8_lossy(&answer).into_owned()))
+        Columnar::open(lab.target(), &options).map_err(failed("columnar query"))
     }
 
     /// Answers in a process of its own, and returns its whole time in milliseconds.
@@ -104,6 +93,17 @@ impl Store {
             Err(failed("htap-top columnar query")(said))
         }
     }
+}
+
+/// Answers in a session that is open. Returns the time in milliseconds, and the answer as CSV.
+pub(super) async fn ask(columnar: &Columnar, sql: &str) -> Result<(f64, String), BenchError> {
+    let mut answer = Vec::new();
+    let asked = async {
+        let asked = query::answer(columnar, sql, Form::Csv, &mut answer).await;
+        asked.map_err(failed("columnar query"))
+    };
+    let (ms, ()) = timed(asked).await?;
+    Ok((ms, String::from_utf8_lossy(&answer).into_owned()))
 }
 
 /// A round of the sync, with its time in milliseconds.

@@ -5,7 +5,7 @@ use super::super::{BenchError, Lab};
 use super::COLD;
 use super::asked::{Asked, fastest, from, timed};
 use super::duckdb::DuckDb;
-use super::files::{Store, forget};
+use super::files::{self, Store, forget};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -161,22 +161,23 @@ async fn prepared(
     Ok(figures)
 }
 
-/// The column store: in this process with a new session each, in a process of its own, and cold.
+/// The column store: in this process, whose session is open, in a process of its own, and cold.
 pub(super) async fn columns(lab: &Lab, asked: &Asked) -> Result<Figures, BenchError> {
     let store = Store::begin(lab, asked).await?;
     let mut figures = Figures::new();
     for threads in THREADS {
+        let columnar = store.open(lab, threads)?;
         for (name, sql) in asked.questions() {
-            let (ms, answer) = fastest(lab.window, || store.ask(lab, sql, threads)).await?;
+            let (ms, answer) = fastest(lab.window, || files::ask(&columnar, sql)).await?;
             asked.compare(name, &answer, false).await?;
             figures.insert(format!("{name}_{threads}_ms"), ms);
         }
     }
-    let files = store.files()?;
+    let (of_sales, columnar) = (store.files()?, store.open(lab, 2)?);
     for (name, sql) in asked.questions() {
         if COLD.contains(&name) {
-            forget(&files)?;
-            let (ms, _) = store.ask(lab, sql, 2).await?;
+            forget(&of_sales)?;
+            let (ms, _) = files::ask(&columnar, sql).await?;
             figures.insert(format!("{name}_cold_ms"), ms);
         }
         if ["hourly", "category_all"].contains(&name) {

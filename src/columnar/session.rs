@@ -10,7 +10,7 @@ use super::report;
 use super::scan::Snapshot;
 use super::zone::Zone;
 use crate::pg::session::SEARCH_PATH;
-use crate::pg::{Client, Description, Settings, Target, owners};
+use crate::pg::{Class, Client, Description, Settings, Target, owners};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -62,6 +62,19 @@ impl Session {
         if let Some(held) = self.held.take() {
             return Ok(held);
         }
+        let kept = self.client.is_some();
+        match self.begin_anew().await {
+            // The server ended it while nobody used it, and this was not noticed yet.
+            Err(ColumnarError::Server { source, .. })
+                if kept && source.class == Class::Reconnect =>
+            {
+                self.begin_anew().await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn begin_anew(&mut self) -> Result<Snapshot, ColumnarError> {
         let client = self.lend().await?;
         // The owners of an hour ago may be others now.
         let trusted = owners::trust_the_shop(&client).await;

@@ -6,7 +6,7 @@ mod oracle;
 mod queries;
 mod routed;
 mod served;
-mod standby;
+mod sessions;
 mod tables;
 mod watched;
 

@@ -1,12 +1,12 @@
-//! The column store of a primary, asked on its standby.
+//! The sessions of queries: on a standby, and one for many queries.
 
-use super::{lines, sync};
+use super::{Store, lines, number, sync};
 use crate::it::server::{Server, block_on, until};
 use crate::it::system::fill_one;
 use htap_top::cluster::SUPERUSER;
-use htap_top::columnar::Form;
 use htap_top::columnar::query::{self, query};
 use htap_top::columnar::sync::Sync;
+use htap_top::columnar::{Columnar, Form};
 use htap_top::pg::Client;
 
 const SALES: &str =
@@ -62,5 +62,51 @@ fn a_standby_answers_and_no_sync_runs_there() {
         let log = std::fs::read(standby.socket_dir().join("postgres.log")).unwrap();
         let log = String::from_utf8_lossy(&log).into_owned();
         assert!(!log.contains("ERROR:"), "{log}");
+    });
+}
+
+async fn answered(columnar: &Columnar) {
+    let mut rows = columnar.query(SALES).await.unwrap();
+    let mut count = 0;
+    while let Some(batch) = rows.next().await.unwrap() {
+        count += batch.num_rows();
+    }
+    assert!(count > 1);
+}
+
+#[test]
+fn queries_of_one_columnar_share_a_session_and_find_another() {
+    block_on(async {
+        let store = Store::new().await;
+        store.sync(None).await.unwrap();
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let columnar = Columnar::open(&store.database.target(), &store.options("UTC")).unwrap();
+        for _ in 0..3 {
+            answered(&columnar).await;
+            assert_eq!(number(&store.client, sessions).await, 1);
+        }
+        let begun =
+            "SELECT max(extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity
+                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let first = number(&store.client, begun).await;
+        // The server ends it while nobody uses it.
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        for _ in 0..5 {
+            assert_eq!(number(&store.client, end).await, 1);
+            answered(&columnar).await;
+        }
+        assert!(number(&store.client, begun).await > first);
+        // Two at a time have one each; one of them stays.
+        let (one, two) = (columnar.clone(), columnar.clone());
+        tokio::join!(answered(&one), answered(&two));
+        until(
+            &store.client,
+            "one is left",
+            &format!("{sessions} HAVING count(*) = 1"),
+            &[],
+            |table| !table.rows.is_empty(),
+        )
+        .await;
     });
 }

@@ -119,7 +119,10 @@ class Store:
             held = {hour for hour, of in clean.items() if of == file["file_id"]}
             if not held:
                 continue
-            path = Path(folder or file["folder"]) / f"fact_sales-{file['store_id']}-{file['file_id']}.parquet"
+            place = folder or file["folder"]
+            if "://" in place:
+                fail(f"the column files lie in {place}: copy them to a folder, such as with aws s3 sync, and name it with --folder")
+            path = Path(place) / f"fact_sales-{file['store_id']}-{file['file_id']}.parquet"
             self.verify(path, file["sha256"])
             span = range(int(file["from_hour"]), int(file["to_hour"]), 3600)
             self.pieces.append((str(path), None if held == set(span) else within(held)))

@@ -205,13 +205,32 @@ fn of_last(running: f64, last: f64) -> String {
         1.0
     };
     let filled = (share * 10.0) as usize;
-    let bar = "▇".repeat(filled) + &"▁".repeat(10 - filled);
+    let [done, left] = BAR.map(String::from);
+    let bar = done.repeat(filled) + &left.repeat(10 - filled);
     format!(" of ~{} {bar}", format::seconds(last))
+}
+
+/// What a bar of progress is drawn with: what is done, and what is left.
+const BAR: [char; 2] = ['▇', '▁'];
+
+/// A view's state without its bar of progress, for a sentence.
+pub(crate) fn in_words(state: &str) -> String {
+    let words = state.split(' ').filter(|word| !word.starts_with(BAR));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_has_no_bar_of_progress() {
+        let state = format!("refreshing 2.0s{} (concurrent)", of_last(2.0, 4.0));
+        assert_eq!(state, "refreshing 2.0s of ~4s ▇▇▇▇▇▁▁▁▁▁ (concurrent)");
+        let words = in_words(&state);
+        assert_eq!(words, "refreshing 2.0s of ~4s (concurrent)");
+        assert_eq!(in_words("backlog 4"), "backlog 4");
+    }
 
     fn sample(xmin: i64, refreshing: Option<&str>, refreshed_s: Option<f64>) -> Table {
         let columns = [

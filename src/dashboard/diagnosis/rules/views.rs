@@ -4,6 +4,7 @@ use super::RESUME;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::freshness::latest_wanted;
 use crate::dashboard::diagnosis::{Evidence, Health};
+use crate::dashboard::panels::views::in_words;
 use crate::dashboard::rows::{Row, Rows, read};
 use crate::format;
 use crate::pg::Value;
@@ -43,8 +44,8 @@ pub(super) fn late_view(evidence: &Evidence<'_>) -> Option<Finding> {
     let row = wanted.or_else(own)?;
     let seconds = |figure: Option<f64>| figure.map_or_else(|| "?".into(), format::seconds);
     let view = row.view().shown();
-    let state = row.state().shown();
-    let (what, cure) = match state {
+    let state = in_words(row.state().shown());
+    let (what, cure) = match state.as_str() {
         _ if evidence.replication.first().replay_paused() == Some(true) => {
             ("replay is paused on this standby", RESUME)
         }

@@ -66,7 +66,7 @@ impl Session {
         match self.begin_anew().await {
             // The server ended it while nobody used it, and this was not noticed yet.
             Err(ColumnarError::Server { source, .. })
-                if kept && source.class == Class::Reconnect =>
+                if kept && matches!(source.class, Class::Reconnect | Class::BackOff) =>
             {
                 self.begin_anew().await
             }

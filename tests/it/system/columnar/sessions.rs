@@ -7,7 +7,7 @@ use htap_top::cluster::SUPERUSER;
 use htap_top::columnar::query::{self, query};
 use htap_top::columnar::sync::Sync;
 use htap_top::columnar::{Columnar, Form};
-use htap_top::pg::Client;
+use htap_top::pg::{Client, Table};
 
 const SALES: &str =
     "SELECT category, sum(sales_amount) AS sum, count(*) AS n FROM fact_sales GROUP BY category";
@@ -79,34 +79,33 @@ fn queries_of_one_columnar_share_a_session_and_find_another() {
     block_on(async {
         let store = Store::new().await;
         store.sync(None).await.unwrap();
-        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+        let one = format!("{sessions} HAVING count(*) = 1");
+        let is_one = |table: &Table| !table.rows.is_empty();
         let columnar = Columnar::open(&store.database.target(), &store.options("UTC")).unwrap();
+        let begun = "SELECT max(extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity
+                     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+        answered(&columnar).await;
+        // That of the sync may not have exited yet.
+        until(&store.client, "one session", &one, &[], is_one).await;
+        let first = number(&store.client, begun).await;
         for _ in 0..3 {
             answered(&columnar).await;
-            assert_eq!(number(&store.client, sessions).await, 1);
+            assert_eq!(number(&store.client, begun).await, first);
         }
-        let begun =
-            "SELECT max(extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity
-                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        let first = number(&store.client, begun).await;
         // The server ends it while nobody uses it.
         let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+                   WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
         for _ in 0..5 {
+            // The one before may not have exited yet.
+            until(&store.client, "one session", &one, &[], is_one).await;
             assert_eq!(number(&store.client, end).await, 1);
             answered(&columnar).await;
         }
         assert!(number(&store.client, begun).await > first);
         // Two at a time have one each; one of them stays.
-        let (one, two) = (columnar.clone(), columnar.clone());
-        tokio::join!(answered(&one), answered(&two));
-        until(
-            &store.client,
-            "one is left",
-            &format!("{sessions} HAVING count(*) = 1"),
-            &[],
-            |table| !table.rows.is_empty(),
-        )
-        .await;
+        let (first, second) = (columnar.clone(), columnar.clone());
+        tokio::join!(answered(&first), answered(&second));
+        until(&store.client, "one session", &one, &[], is_one).await;
     });
 }

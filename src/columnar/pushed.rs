@@ -147,6 +147,46 @@ impl Pushed {
     }
 }
 
+/// Whether a filter asks for whole hours: it compares nothing but the time, and that with the beginnings of hours. A scan of these
+/// hours and a server that is asked with [`Pushed::sql`] return no other rows.
+pub(super) fn is_of_hours(table: &Table, filter: &Expr) -> bool {
+    match filter {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::And,
+            right,
+        }) => is_of_hours(table, left) && is_of_hours(table, right),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (&**left, &**right) {
+            (Expr::Column(column), Expr::Literal(value, _)) => {
+                is_between_hours(table, &column.name, *op, value)
+            }
+            (Expr::Literal(value, _), Expr::Column(column)) => op
+                .swap()
+                .is_some_and(|op| is_between_hours(table, &column.name, op, value)),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn is_between_hours(table: &Table, column: &str, op: Operator, value: &ScalarValue) -> bool {
+    let begins = |at: i64| at.rem_euclid(HOUR) == 0;
+    match (value, op) {
+        _ if column != table.time => false,
+        (ScalarValue::TimestampMicrosecond(Some(at), _), Operator::GtEq | Operator::Lt) => {
+            begins(*at)
+        }
+        (ScalarValue::TimestampMicrosecond(Some(at), _), Operator::Gt | Operator::LtEq) => {
+            begins(at.saturating_add(1))
+        }
+        (ScalarValue::Date32(Some(_)), op) => matches!(
+            op,
+            Operator::Eq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+        ),
+        _ => false,
+    }
+}
+
 /// For each column, whether a scan with this projection and these filters reads it.
 pub(super) fn needed(
     table: &Table,
@@ -224,6 +264,34 @@ mod tests {
         let never = Pushed::of(sales, &[col(TIME).gt(at(9 * HOUR)), col(TIME).lt(at(HOUR))]);
         assert!(never.hours().is_empty());
         let day = |day| lit(ScalarValue::Date32(Some(day)));
+        let whole = [
+            col(TIME)
+                .gt_eq(at(2 * HOUR))
+                .and(at(5 * HOUR).gt(col(TIME))),
+            col(TIME).lt(at(-3 * HOUR)),
+            col(TIME)
+                .gt(at(3 * HOUR - 1))
+                .and(col(TIME).lt_eq(at(4 * HOUR - 1))),
+        ];
+        assert!(whole.iter().all(|filter| is_of_hours(sales, filter)));
+        assert!(is_of_hours(
+            days,
+            &col("day").gt(day(2)).and(col("day").eq(day(4)))
+        ));
+        for part in [
+            col(TIME).gt_eq(at(2 * HOUR + 1)),
+            col(TIME).gt(at(2 * HOUR)),
+            col(TIME).lt_eq(at(2 * HOUR)),
+            col(TIME).eq(at(2 * HOUR)),
+            col(TIME).not_eq(at(2 * HOUR)),
+            col(TIME).lt(at(i64::MAX)),
+            col(TIME).lt(at(HOUR)).or(col(TIME).gt_eq(at(2 * HOUR))),
+            col(TIME).lt(at(HOUR)).and(col("user_id").eq(lit(7_i64))),
+            col("user_id").lt(lit(HOUR)),
+        ] {
+            assert!(!is_of_hours(sales, &part), "{part}");
+        }
+        assert!(!is_of_hours(days, &col("day").not_eq(day(2))));
         let dates = Pushed::of(days, &[col("day").gt(day(2)).and(col("day").lt_eq(day(4)))]);
         assert_eq!(dates.hours(), 3 * 24..5 * 24);
         assert_eq!(

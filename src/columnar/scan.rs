@@ -4,7 +4,7 @@ use super::error::ColumnarError;
 use super::file::Writer;
 use super::hours::{answered, ranges};
 use super::manifest::{Held, Manifest};
-use super::pushed::{Pushed, needed};
+use super::pushed::{Pushed, is_of_hours, needed};
 use super::reader::{Opened, Readers, Tally};
 use super::rows;
 use super::table::Table;
@@ -72,12 +72,19 @@ impl TableProvider for Scanned {
         TableType::Base
     }
 
-    /// The engine applies each filter once more.
+    /// The engine applies each filter once more, but not those for whole hours: it then need not read the times.
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let filters = filters.iter().map(|filter| {
+            if is_of_hours(self.table, filter) {
+                TableProviderFilterPushDown::Exact
+            } else {
+                TableProviderFilterPushDown::Inexact
+            }
+        });
+        Ok(filters.collect())
     }
 
     async fn scan(

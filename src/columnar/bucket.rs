@@ -2,6 +2,7 @@
 //! environment variables that Amazon's own programs read.
 
 use super::error::ColumnarError;
+use super::file::each_piece;
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -392,15 +393,6 @@ async fn said(answer: Response<Incoming>) -> String {
 /// The MD5 of a file in Base64, by which the server knows that it has got all of it.
 fn md5(file: &File) -> std::io::Result<String> {
     let mut hasher = Hasher::new(MessageDigest::md5())?;
-    let mut buffer = vec![0; 256 * 1024];
-    let mut at = 0;
-    loop {
-        let read = file.read_at(&mut buffer, at)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(buffer.get(..read).unwrap_or_default())?;
-        at += read as u64;
-    }
+    each_piece(file, |piece| Ok(hasher.update(piece)?))?;
     Ok(openssl::base64::encode_block(&hasher.finish()?))
 }

@@ -152,17 +152,28 @@ pub(super) fn keep(file: &File, path: &Path) -> Result<Written, ColumnarError> {
 /// Returns the SHA-256 of a file in hexadecimal.
 pub(super) fn checksum(file: &File) -> std::io::Result<String> {
     let mut sum = Sha256::new();
+    each_piece(file, |piece| {
+        sum.update(piece);
+        Ok(())
+    })?;
+    Ok(hex(&sum.finish()))
+}
+
+/// Hands on the content of a file from its beginning, piece by piece.
+pub(super) fn each_piece(
+    file: &File,
+    mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let mut buffer = vec![0; 256 * 1024];
     let mut at = 0;
     loop {
         let read = file.read_at(&mut buffer, at)?;
         if read == 0 {
-            break;
+            return Ok(());
         }
-        sum.update(buffer.get(..read).unwrap_or_default());
+        take(buffer.get(..read).unwrap_or_default())?;
         at += read as u64;
     }
-    Ok(hex(&sum.finish()))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -136,6 +136,15 @@ impl Storage {
         found
     }
 
+    /// The largest object of sales.
+    fn largest(&self) -> PathBuf {
+        let of_sales = |path: &PathBuf| path.to_string_lossy().contains("/fact_sales-");
+        let sales = self.objects("columns").into_iter().filter(of_sales);
+        sales
+            .max_by_key(|path| fs::metadata(path).unwrap().len())
+            .unwrap()
+    }
+
     /// `htap-top columnar` with this server's address and credentials.
     fn columnar(&self, store: &Store, command: &str, arguments: &[&str]) -> Output {
         let mut program = self.program(store, command);
@@ -261,19 +270,10 @@ fn files_in_a_bucket_answer_as_rows_do() {
         storage.agrees(&store).await;
 
         // Lost and altered objects.
-        let of_sales = |path: &PathBuf| path.to_string_lossy().contains("/fact_sales-");
-        let sales: Vec<PathBuf> = storage
-            .objects("columns")
-            .into_iter()
-            .filter(of_sales)
-            .collect();
-        let largest = sales
-            .iter()
-            .max_by_key(|path| fs::metadata(path).unwrap().len())
-            .unwrap();
+        let largest = storage.largest();
         let name = largest.file_name().unwrap().to_string_lossy().into_owned();
-        let whole = fs::read(largest).unwrap();
-        fs::remove_file(largest).unwrap();
+        let whole = fs::read(&largest).unwrap();
+        fs::remove_file(&largest).unwrap();
         let said = error(&storage.columnar(&store, "query", &[SALES]));
         assert!(
             said.contains(&name) && said.contains("is missing"),
@@ -285,19 +285,11 @@ fn files_in_a_bucket_answer_as_rows_do() {
             "{said}"
         );
         storage.agrees(&store).await;
-        let sales: Vec<PathBuf> = storage
-            .objects("columns")
-            .into_iter()
-            .filter(of_sales)
-            .collect();
-        let largest = sales
-            .iter()
-            .max_by_key(|path| fs::metadata(path).unwrap().len())
-            .unwrap();
-        let mut altered = fs::read(largest).unwrap();
+        let largest = storage.largest();
+        let mut altered = fs::read(&largest).unwrap();
         assert_eq!(altered.len(), whole.len());
         altered[100] ^= 1;
-        fs::write(largest, altered).unwrap();
+        fs::write(&largest, altered).unwrap();
         let said = error(&storage.columnar(&store, "query", &[SALES]));
         assert!(
             said.contains("has another content than was written"),

@@ -151,6 +151,8 @@ pub struct Targets {
     pub pooler_wait: Duration,
     /// Busy share of all cores of the server's machine, in percent.
     pub cpu_pct: f64,
+    /// Free share of a disk in percent below which it is reported, unless 100 GB are left.
+    pub disk_left_pct: f64,
     /// Age from which `X` cancels an OLAP statement.
     #[serde(deserialize_with = "duration")]
     pub olap_limit: Duration,
@@ -175,6 +177,7 @@ impl Targets {
             ("olap_connections", f64::from(self.olap_connections)),
             ("pooler_wait", self.pooler_wait.as_secs_f64()),
             ("cpu_pct", self.cpu_pct),
+            ("disk_left_pct", self.disk_left_pct),
             ("olap_limit", self.olap_limit.as_secs_f64()),
         ];
         let wrong = |(_, value): &(&str, f64)| !(value.is_finite() && *value > 0.0);
@@ -202,6 +205,7 @@ impl Default for Targets {
             olap_connections: 20,
             pooler_wait: Duration::from_secs(1),
             cpu_pct: 90.0,
+            disk_left_pct: 10.0,
             olap_limit: Duration::from_secs(60),
             warn_at: 0.8,
         }

@@ -254,22 +254,24 @@ fn judge(model: &Model, bare: bool) -> Result<(), Failure> {
 /// Returns an error if a target is missed, or not known to be met.
 fn verdict(model: &Model) -> Result<(), Failure> {
     let missed = output::missed(model);
-    if missed.is_empty() && model.cause.health != Health::Danger {
-        // As in the cause line, an unknown figure does not count as within its target.
-        let unknown = output::unknown(model);
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let what = format!("not known: {}", unknown.join("; "));
-        return Err(Failure::new(FAILURE, what));
+    let danger = !missed.is_empty() || model.cause.health == Health::Danger;
+    let mut faults = Vec::new();
+    if !missed.is_empty() {
+        let names: Vec<&str> = missed.iter().map(|gauge| gauge.label).collect();
+        faults.push(format!("targets missed: {}", names.join(", ")));
+    } else if danger {
+        faults.push(format!("a rule found danger: {}", model.cause.label));
     }
-    let names: Vec<&str> = missed.iter().map(|gauge| gauge.label).collect();
-    let what = if names.is_empty() {
-        format!("a rule found danger: {}", model.cause.label)
-    } else {
-        format!("targets missed: {}", names.join(", "))
-    };
-    Err(Failure::new(MISSED, what))
+    // As in the cause line, an unknown figure does not count as within its target.
+    let unknown = output::unknown(model);
+    if !unknown.is_empty() {
+        faults.push(format!("not known: {}", unknown.join("; ")));
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let code = if danger { MISSED } else { FAILURE };
+    Err(Failure::new(code, faults.join("; ")))
 }
 
 /// Returns an error if nothing requested was measured.

@@ -13,7 +13,7 @@ mod live;
 mod served;
 
 use super::server::{
-    Database, Patience, Server, block_on, pid, role, shared, until, until_waiting,
+    ANY_DISK, Database, Patience, Server, block_on, pid, role, shared, until, until_waiting,
 };
 use super::system;
 use exposition::Exposition;
@@ -335,8 +335,10 @@ fn a_check_tells_a_missed_target_from_one_that_is_held() {
         let server = Server::alone();
         let database = bank(&server).await;
         let conninfo = database.conninfo("postgres");
-        let calm = "[targets]\noltp_p99_ms = 30000\nsnapshot_age = \"1h\"\ndead_pct = 100\nfreshness = \"10d\"\n";
-        let program = Program::configured(calm);
+        let calm = format!(
+            "{ANY_DISK}oltp_p99_ms = 30000\nsnapshot_age = \"1h\"\ndead_pct = 100\nfreshness = \"10d\"\n"
+        );
+        let program = Program::configured(&calm);
         let good = program.once(&conninfo, &["--check"]);
         assert_eq!(good.code, 0, "{}{}", good.stdout, good.stderr);
         assert!(good.stdout.starts_with("good: "), "{}", good.stdout);
@@ -369,6 +371,17 @@ fn a_check_tells_a_missed_target_from_one_that_is_held() {
             missed.stdout
         );
         assert!(missed.stderr.contains("locks"), "{}", missed.stderr);
+        // What is not known is told besides.
+        let lacking = Program::configured(&calm);
+        lacking.own_panel("bad", "", "SELECT 1/0 AS x");
+        let both = lacking.once(&conninfo, &["--check"]);
+        assert_eq!(both.code, 5, "{}{}", both.stdout, both.stderr);
+        for fault in [
+            "targets missed: locks; not known: ",
+            "bad: division by zero",
+        ] {
+            assert!(both.stderr.contains(fault), "{}", both.stderr);
+        }
         let json = program.once(&conninfo, &["--check", "--format", "json"]);
         assert_eq!(json.code, 5, "{}", json.stderr);
         let told = json.json();
@@ -592,7 +605,7 @@ fn a_panel_of_one_s_own_that_fails_is_named_as_not_known() {
     block_on(async {
         let server = Server::alone();
         let database = server.database("own_fails").await;
-        let program = Program::new();
+        let program = Program::configured(ANY_DISK);
         program.own_panel("bad", "", "SELECT 1/0 AS x");
         let ended = program.once(&database.conninfo("postgres"), &["--check"]);
         assert!(

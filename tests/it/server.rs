@@ -45,6 +45,17 @@ struct Place {
     major: u16,
 }
 
+/// Configuration of the program for tests of what is told of a whole server: the machine's disk may be nearly full.
+pub const ANY_DISK: &str = "[targets]\ndisk_left_pct = 0.001\n";
+
+/// A folder for `XDG_CONFIG_HOME` with [`ANY_DISK`].
+pub fn on_any_disk() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("htap-top")).unwrap();
+    std::fs::write(home.path().join("htap-top/config.toml"), ANY_DISK).unwrap();
+    home
+}
+
 /// A running server.
 pub struct Server {
     place: Place,

@@ -171,12 +171,12 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "column_disk",
-        about: "less than 10 % and 100 GB are left on the disk of the column files",
+        about: "less than 10 % (disk_left_pct) and 100 GB are left on the disk of the column files",
         find: columnar::column_disk,
     },
     Rule {
         name: "disk_space",
-        about: "less than 10 % and 100 GB are left on the disk of the data directory or of pg_wal",
+        about: "less than 10 % (disk_left_pct) and 100 GB are left on the disk of the data directory or of pg_wal",
         find: host::disk_space,
     },
     Rule {

@@ -3,7 +3,7 @@
 
 use super::watch::Watch;
 use super::{bank, cure, server};
-use crate::it::server::{Database, Server, block_on, until};
+use crate::it::server::{Database, Server, block_on, on_any_disk, until};
 use htap_top::config::Config;
 use htap_top::dashboard::diagnosis::Health;
 use htap_top::dashboard::rows::Panel;
@@ -268,9 +268,10 @@ fn a_slot_that_is_left_behind_and_one_that_is_dropped_are_told() {
 
 /// A single run, as in a script.
 fn once(conninfo: &str) -> (Option<i32>, String) {
+    let home = on_any_disk();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .args(["once", conninfo, "--check", "--wait", "30s"])
-        .env("XDG_CONFIG_HOME", "/nowhere")
+        .env("XDG_CONFIG_HOME", home.path())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

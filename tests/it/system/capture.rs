@@ -2,7 +2,7 @@
 
 use super::refresh::{differences, shipped, view};
 use super::{ask, number, shop};
-use crate::it::server::{Database, block_on};
+use crate::it::server::{Database, block_on, on_any_disk};
 use htap_top::doctor::examine;
 use htap_top::pg::Client;
 use htap_top::system::definition::SUMMARIES;
@@ -66,8 +66,10 @@ fn states(database: &Database<'_>) -> Vec<String> {
 
 /// The output of `once --check`.
 fn judgement(database: &Database<'_>) -> String {
+    let home = on_any_disk();
     let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .args(["once", "--check", "--wait", "2s"])
+        .env("XDG_CONFIG_HOME", home.path())
         .args(["-d", &database.conninfo("htap_monitor")])
         .stdin(Stdio::null())
         .output()

@@ -163,7 +163,7 @@ pub(super) fn column_file(evidence: &Evidence<'_>) -> Option<Finding> {
 pub(super) fn column_disk(evidence: &Evidence<'_>) -> Option<Finding> {
     let store = evidence.columnar;
     let (left, size) = (store.free_bytes()?, store.disk_bytes()?);
-    let health = scarce(left, size)?;
+    let health = scarce(&evidence.config.targets, left, size)?;
     let pct = left / size * 100.0;
     let folder = store.folder().shown();
     let (left, size) = (format::bytes(left), format::bytes(size));

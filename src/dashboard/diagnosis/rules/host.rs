@@ -1,6 +1,7 @@
 //! The machine: who fills its processors, and what is left of its disks.
 
 use super::described;
+use crate::config::Targets;
 use crate::dashboard::diagnosis::blocker::Blocker;
 use crate::dashboard::diagnosis::finding::{Damage, Finding, fact};
 use crate::dashboard::diagnosis::{Evidence, Health};
@@ -13,8 +14,8 @@ const EXPLAINS: &[&str] = &["cpu", "p99", "tps", "olap"];
 const OTHERS_PCT: f64 = 50.0;
 /// Percent of all cores from which OLAP is named.
 const OLAP_PCT: f64 = 40.0;
-/// Free percentage of a disk below which it is reported, and below which it is a danger.
-const LEFT_PCT: (f64, f64) = (10.0, 3.0);
+/// Share of the target `disk_left_pct` below which a disk is a danger.
+const DANGER_SHARE: f64 = 0.3;
 /// Free bytes that are enough, regardless of the size of the disk.
 const ENOUGH_BYTES: f64 = 100.0 * 1024.0 * 1024.0 * 1024.0;
 
@@ -91,11 +92,12 @@ pub(super) fn olap_share(evidence: &Evidence<'_>) -> Option<Finding> {
 }
 
 /// Judges the space that is left on a disk of this size. Returns none if it is enough.
-pub(super) fn scarce(left: f64, size: f64) -> Option<Health> {
+pub(super) fn scarce(targets: &Targets, left: f64, size: f64) -> Option<Health> {
+    let target = targets.disk_left_pct;
     match left / size * 100.0 {
         _ if left >= ENOUGH_BYTES => None,
-        pct if pct < LEFT_PCT.1 => Some(Health::Danger),
-        pct if pct < LEFT_PCT.0 => Some(Health::Warning),
+        pct if pct < target * DANGER_SHARE => Some(Health::Danger),
+        pct if pct < target => Some(Health::Warning),
         _ => None,
     }
 }
@@ -116,7 +118,7 @@ pub(super) fn disk_space(evidence: &Evidence<'_>) -> Option<Finding> {
         Some((name, left, size, left / size * 100.0))
     });
     let (name, left, size, pct) = spaces.min_by(|a, b| a.3.total_cmp(&b.3))?;
-    let health = scarce(left, size)?;
+    let health = scarce(&evidence.config.targets, left, size)?;
     let (left, size) = (format::bytes(left), format::bytes(size));
     Some(Finding {
         health,

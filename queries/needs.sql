@@ -24,6 +24,11 @@ WITH RECURSIVE us AS MATERIALIZED (
     -- Those whose functions are called, too.
     SELECT s.oid, s.nspname, s.nspowner
     FROM pg_catalog.pg_namespace AS s WHERE s.nspname = ANY (ARRAY[]::pg_catalog.name[])
+), by_others AS MATERIALIZED (
+    -- Functions in them that others have made; usually there are none, and nothing is compared below.
+    SELECT p.oid, p.proname, p.pronamespace, p.proowner, s.nspowner
+    FROM schemas AS s JOIN pg_catalog.pg_proc AS p ON p.pronamespace = s.oid
+    WHERE p.proowner <> s.nspowner
 ), thing AS MATERIALIZED (
     SELECT n.name, o.owner
     FROM needed AS n
@@ -33,12 +38,11 @@ WITH RECURSIVE us AS MATERIALIZED (
     UNION ALL
     SELECT 'schema ' || s.nspname, s.nspowner FROM schemas AS s
     UNION ALL
-    -- Of functions that others may have made in them, those that could be called in place of one of the owner's.
+    -- Of these, those that could be called in place of one of the owner's.
     SELECT 'function ' || p.oid::pg_catalog.regprocedure::text, p.proowner
-    FROM schemas AS s JOIN pg_catalog.pg_proc AS p ON p.pronamespace = s.oid
-    WHERE p.proowner <> s.nspowner
-      AND EXISTS (SELECT FROM pg_catalog.pg_proc AS q
-                  WHERE q.pronamespace = s.oid AND q.proname = p.proname AND q.proowner = s.nspowner)
+    FROM by_others AS p
+    WHERE EXISTS (SELECT FROM pg_catalog.pg_proc AS q
+                  WHERE q.pronamespace = p.pronamespace AND q.proname = p.proname AND q.proowner = p.nspowner)
 ), acting (owner, role) AS (
     -- Who can act as an owner, by way of memberships.
     SELECT t.owner, t.owner FROM thing AS t

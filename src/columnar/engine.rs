@@ -180,7 +180,7 @@ const BYTEWISE: &str = "
     FROM pg_catalog.pg_database AS d WHERE d.datname = current_database()";
 
 pub(super) async fn bytewise(client: &Client) -> Result<bool, ColumnarError> {
-    let answer = client.query(BYTEWISE, &[]).await;
+    let answer = client.query_again(BYTEWISE).await;
     let answer = answer.map_err(ColumnarError::server("read the database's collation"))?;
     Ok(answer.first("bytewise").is_true())
 }

@@ -209,7 +209,7 @@ pub(super) enum Found {
 /// Reads the manifest. Refuses a shop that is none, or an earlier one than this program knows.
 pub(super) async fn read(client: &Client) -> Result<Found, ColumnarError> {
     let failed = || ColumnarError::server("read htap.column_file");
-    let present = client.query(PRESENT, &[]).await.map_err(failed())?;
+    let present = client.query_again(PRESENT).await.map_err(failed())?;
     if !present.first("present").is_true() {
         return Err(ColumnarError::Refused(
             "this database has no column store: htap-top init installs the schema, or completes an earlier one".to_owned(),
@@ -222,10 +222,10 @@ pub(super) async fn read(client: &Client) -> Result<Found, ColumnarError> {
     }
     // All at once: a query waits for one answer instead of four.
     let (store, relations, files, dirty) = join4(
-        client.query(STORE, &[]),
-        client.query(RELATIONS, &[]),
-        client.query(FILES, &[]),
-        client.query(DIRTY, &[]),
+        client.query_again(STORE),
+        client.query_again(RELATIONS),
+        client.query_again(FILES),
+        client.query_again(DIRTY),
     )
     .await;
     let store = store.map_err(failed())?;

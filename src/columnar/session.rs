@@ -64,9 +64,11 @@ impl Session {
         }
         let kept = self.client.is_some();
         match self.begin_anew().await {
-            // The server ended it while nobody used it, and this was not noticed yet.
+            // The server ended it while nobody used it, and this was not noticed yet; or it forgot the name of a statement.
             Err(ColumnarError::Server { source, .. })
-                if kept && matches!(source.class, Class::Reconnect | Class::BackOff) =>
+                if kept
+                    && (matches!(source.class, Class::Reconnect | Class::BackOff)
+                        || source.is_name_at_fault()) =>
             {
                 self.begin_anew().await
             }

@@ -10,7 +10,6 @@ use crate::dashboard::panels::classify::Classifier;
 use crate::pg::{Client, Param, PgError, Settings, Table, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -31,7 +30,6 @@ pub(super) struct Watch {
     version: String,
     /// Another session that claims to isolate OLAP.
     other: Option<i64>,
-    sample: Arc<str>,
 }
 
 /// The plan.
@@ -72,7 +70,6 @@ impl Watch {
             version: told.first("version").text().unwrap_or_default().to_owned(),
             other: told.first("other").int(),
             client,
-            sample: SAMPLE.into(),
         })
     }
 
@@ -81,7 +78,7 @@ impl Watch {
         &self,
         classifier: &Classifier,
     ) -> Result<Vec<Backend>, IsolateError> {
-        let table = within(self.client.query_again(&self.sample)).await?;
+        let table = within(self.client.query_again(SAMPLE)).await?;
         Ok(backends(&table, classifier))
     }
 

@@ -18,7 +18,7 @@ use futures_util::future::join;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use std::fmt::Write as _;
 use std::iter::once;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio_postgres::CancelToken;
 use tokio_postgres::types::{ToSql, Type};
@@ -196,13 +196,14 @@ impl Client {
     }
 
     /// Runs a statement without parameters that is run repeatedly: from the second time on under a name ([`names`]), so
-    /// that the server does not parse and plan it each time, which takes longer than running it.
+    /// that the server does not parse and plan it each time, which takes longer than running it. In a transaction the name
+    /// may fail: [`PgError::is_name_at_fault`].
     #[track_caller]
-    pub fn query_again(&self, sql: &Arc<str>) -> impl Future<Output = Result<Table, PgError>> {
+    pub fn query_again(&self, sql: &str) -> impl Future<Output = Result<Table, PgError>> {
         self.noting(self.again(sql))
     }
 
-    async fn again(&self, sql: &Arc<str>) -> Result<Table, PgError> {
+    async fn again(&self, sql: &str) -> Result<Table, PgError> {
         let name = self.with_names(|names| {
             let again = names.note_run(sql);
             again.then(|| names.name(sql, "htap_top"))
@@ -216,7 +217,7 @@ impl Client {
             let prepare = self.within(self.as_it_is(&prepare));
             let (prepared, table) = join(prepare, self.unnamed(&execute)).await;
             if let Err(error) = prepared {
-                self.forget_names(once(&**sql));
+                self.forget_names(once(sql));
                 return Err(error);
             }
             table
@@ -224,7 +225,11 @@ impl Client {
             self.unnamed(&execute).await
         };
         match table {
-            Err(error) if self.is_name_at_fault(error.code(), once(&**sql)) => {
+            // A transaction has failed with it.
+            Err(error)
+                if self.is_name_at_fault(&error, once(sql))
+                    && !self.in_transaction.load(Ordering::Relaxed) =>
+            {
                 self.unnamed(sql).await
             }
             other => other,

@@ -5,6 +5,7 @@
 //! between, no names are used; if one goes undetected, a name that does not exist ends their use in this session.
 
 use super::Client;
+use crate::pg::error::PgError;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -45,11 +46,11 @@ impl Names {
     }
 
     /// Returns true if the statement `sql` was run in this session before; from now on it was.
-    pub(super) fn note_run(&mut self, sql: &Arc<str>) -> bool {
+    pub(super) fn note_run(&mut self, sql: &str) -> bool {
         if self.known.contains_key(sql) {
             return true;
         }
-        self.known.insert(Arc::clone(sql), None);
+        self.known.insert(sql.into(), None);
         false
     }
 }
@@ -75,22 +76,25 @@ impl Client {
     /// and the statements `sql` can be run again without names.
     pub(super) fn is_name_at_fault<'a>(
         &self,
-        code: &str,
+        error: &PgError,
         sql: impl Iterator<Item = &'a str>,
     ) -> bool {
-        match code {
-            NO_SUCH_STATEMENT => {
-                if let Ok(mut names) = self.names.lock() {
-                    names.useless = true;
-                    names.known.clear();
-                }
-                true
+        if error.code() == NO_SUCH_STATEMENT {
+            if let Ok(mut names) = self.names.lock() {
+                names.useless = true;
+                names.known.clear();
             }
-            RESULT_CHANGED => {
-                self.forget_names(sql);
-                true
-            }
-            _ => false,
+        } else if error.is_name_at_fault() {
+            self.forget_names(sql);
         }
+        error.is_name_at_fault()
+    }
+}
+
+impl PgError {
+    /// Returns true if a statement failed only because the server has forgotten its name, or what the name stands for is
+    /// outdated. Repeated, it runs without that name.
+    pub(crate) fn is_name_at_fault(&self) -> bool {
+        matches!(self.code(), NO_SUCH_STATEMENT | RESULT_CHANGED)
     }
 }

@@ -88,7 +88,7 @@ impl Client {
         };
         match answered {
             // Nothing was done: it was rejected before it ran, or what ran before it was undone.
-            Err(error) if self.is_name_at_fault(error.code(), texts(calls)) => {
+            Err(error) if self.is_name_at_fault(&error, texts(calls)) => {
                 self.within(self.answers(&plain(calls))).await
             }
             other => other,

@@ -109,3 +109,21 @@ fn queries_of_one_columnar_share_a_session_and_find_another() {
         until(&store.client, "one session", &one, &[], is_one).await;
     });
 }
+
+/// From its second query on a session has its statements prepared.
+#[test]
+fn a_prepared_statement_that_became_outdated_is_read_anew() {
+    block_on(async {
+        let store = Store::new().await;
+        store.sync(None).await.unwrap();
+        let columnar = Columnar::open(&store.database.target(), &store.options("UTC")).unwrap();
+        for changed in ["varchar", "text"] {
+            for _ in 0..3 {
+                answered(&columnar).await;
+            }
+            let change = format!("ALTER TABLE htap.column_dirty ALTER relation TYPE {changed}");
+            store.client.batch(&change).await.unwrap();
+        }
+        answered(&columnar).await;
+    });
+}

@@ -4,6 +4,7 @@
 
 use super::bucket::Bucket;
 use super::file::checksum;
+use super::tally::Tally;
 use bytes::Bytes;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::listing::PartitionedFile;
@@ -19,58 +20,9 @@ use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::OnceCell;
-
-/// What a query has read.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    /// Files that hold hours of the query, for each scan of a table.
-    pub(super) files: AtomicU64,
-    /// All files of the table, for each scan.
-    pub(super) all_files: AtomicU64,
-    /// Rows of these hours in files.
-    pub(super) file_rows: AtomicU64,
-    /// Rows from PostgreSQL.
-    pub(super) server_rows: AtomicU64,
-    /// Bytes read from files.
-    pub(super) bytes: AtomicU64,
-    /// Hours in files that have changed, for each scan of a table.
-    pub(super) changed: AtomicU64,
-    /// Whether all hours of a table have.
-    pub(super) all_changed: AtomicBool,
-}
-
-impl Tally {
-    /// What EXPLAIN says, and EXPLAIN ANALYZE of an answer of so many rows.
-    pub(super) fn lines(&self, answer: Option<usize>) -> Vec<String> {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let (files, all) = (of(&self.files), of(&self.all_files));
-        let changed = if self.all_changed.load(Ordering::Relaxed) {
-            "all hours".to_owned()
-        } else {
-            format!("{} hours", of(&self.changed))
-        };
-        let mut lines = vec![
-            format!(
-                "column files: {files} of {all} are read, {} are pruned; their hours have {} rows",
-                all - files.min(all),
-                of(&self.file_rows)
-            ),
-            format!("since the last sync: {changed} changed"),
-        ];
-        if let Some(answer) = answer {
-            lines.push(format!("bytes read from files: {}", of(&self.bytes)));
-            lines.push(format!(
-                "rows read from PostgreSQL: {}",
-                of(&self.server_rows)
-            ));
-            lines.push(format!("answer: {answer} rows"));
-        }
-        lines
-    }
-}
 
 /// A file as it was when its content was verified. The system changes the time of a file's last change with everything that is
 /// written to it, and no user can set that.

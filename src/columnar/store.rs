@@ -9,6 +9,7 @@ use super::report;
 use super::scan::{Scanned, Snapshot};
 use super::session::{self, Session};
 use super::table::TABLES;
+use super::tally::Tally;
 use super::zone::Zone;
 use crate::pg::Target;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
@@ -211,7 +212,8 @@ impl Planned {
     }
 
     async fn run(self) -> Result<Running, ColumnarError> {
-        let begin = || execute_stream(self.plan, self.context.task_ctx()).map_err(failed);
+        let plan = Arc::clone(&self.plan);
+        let begin = || execute_stream(plan, self.context.task_ctx()).map_err(failed);
         let (schema, source) = match self.mode {
             Mode::Run => {
                 let batches = begin()?;
@@ -220,13 +222,15 @@ impl Planned {
                     Source::Engine(batches),
                 )
             }
-            Mode::Explain => explained(&self.snapshot, None)?,
+            Mode::Explain => explained(&self.snapshot.tally, None)?,
             Mode::Analyze => {
                 let (mut batches, mut rows) = (begin()?, 0);
                 while let Some(batch) = batches.try_next().await.map_err(failed)? {
                     rows += batch.num_rows();
                 }
-                explained(&self.snapshot, Some(rows))?
+                let tally = &self.snapshot.tally;
+                tally.note_spilled(&self.plan);
+                explained(tally, Some(rows))?
             }
         };
         Ok(Running {
@@ -428,13 +432,9 @@ impl Limit {
 }
 
 /// What EXPLAIN says, and EXPLAIN ANALYZE of an answer of so many rows.
-fn explained(
-    snapshot: &Snapshot,
-    answer: Option<usize>,
-) -> Result<(SchemaRef, Source), ColumnarError> {
-    let lines = snapshot.tally.lines(answer);
+fn explained(tally: &Tally, answer: Option<usize>) -> Result<(SchemaRef, Source), ColumnarError> {
     let field = Field::new("QUERY PLAN", DataType::Utf8, true);
-    let column: ArrayRef = Arc::new(StringArray::from(lines));
+    let column: ArrayRef = Arc::new(StringArray::from(tally.lines(answer)));
     let schema = Arc::new(Schema::new(vec![field]));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]);
     let batch = batch.map_err(|error| ColumnarError::Query(error.to_string()))?;

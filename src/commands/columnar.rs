@@ -90,7 +90,7 @@ struct Querying {
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
     /// Memory for the query, in megabytes; what needs more uses temporary files
-    #[arg(long, value_name = "MB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     memory: u32,
     /// Time that the query may take, such as 30s; default: any
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -116,7 +116,7 @@ struct Serving {
     #[arg(long, value_name = "PLACE")]
     folder: Option<OsString>,
     /// Memory for all queries together, in megabytes; what needs more uses temporary files
-    #[arg(long, value_name = "MB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     memory: u32,
     /// Longest time of a query, such as 30s; clients can only set a shorter statement_timeout; default: any
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

@@ -272,6 +272,7 @@ fn explain_tells_what_is_read_and_limits_hold() {
                 < number_in(&all, "bytes read from files: "),
             "{one}{all}"
         );
+        assert!(all.contains("temporary files: none"), "{all}");
         let planned = told(
             "EXPLAIN SELECT count(*) FROM fact_sales WHERE sale_time < now() - interval '100 days'",
         )
@@ -291,6 +292,19 @@ fn explain_tells_what_is_read_and_limits_hold() {
             Ok(()) => assert_eq!(super::lines(&sorted), store.right(sort, "UTC").await),
             Err(error) => assert!(error.to_string().contains("--memory"), "{error}"),
         }
+        let less = Options {
+            memory: 12 << 20,
+            threads: Some(1),
+            ..store.options("UTC")
+        };
+        let (mut sorted, mut said) = (Vec::new(), Vec::new());
+        let target = store.database.target();
+        query(&target, sort, &less, &mut sorted).await.unwrap();
+        assert_eq!(super::lines(&sorted), store.right(sort, "UTC").await);
+        let explain = format!("EXPLAIN ANALYZE {sort}");
+        query(&target, &explain, &less, &mut said).await.unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(number_in(&said, "temporary files: ") > 0, "{said}");
         let hurried = Options {
             timeout: Some(Duration::from_millis(300)),
             ..store.options("UTC")

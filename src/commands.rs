@@ -274,14 +274,22 @@ fn refused(error: &PgError, what: &str) -> Failure {
         _ => FAILURE,
     };
     let hint = match error.code() {
-        "42P01" | "3F000" | "42703" => {
-            ". htap-top init installs the schema, or completes an earlier one"
-        }
         "42501" => ". Connect as htap_refresh, or as a member of it (GRANT htap_refresh TO …)",
         "25006" => ". If the server is a standby, connect to its primary",
-        _ => "",
+        code => missing(code),
     };
     Failure::new(code, format!("{what}{error}{hint}"))
+}
+
+/// What to do about an error with this code if the shop is missing or an earlier one.
+fn missing(code: &str) -> &'static str {
+    match code {
+        // undefined_table, invalid_schema_name, undefined_function, undefined_column
+        "42P01" | "3F000" | "42883" | "42703" => {
+            ". htap-top init installs the schema, or completes an earlier one"
+        }
+        _ => "",
+    }
 }
 
 /// Runs `work` on a single thread, which is enough: the server does the work, and the keyboard has its own thread.

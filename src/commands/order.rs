@@ -1,7 +1,7 @@
 //! `htap-top order`.
 
 use super::options::{self, Connection, Format, Server};
-use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, print, target};
+use super::{FAILURE, Failure, NO_CONNECTION, NO_PRIVILEGE, block_on, missing, print, target};
 use crate::pg::{Pool, PoolError, PoolSize, Settings, owners};
 use crate::system::orders::{self, Commit, Line, OrderError, Orders, Step, Strategy};
 use clap::{Args, Subcommand};
@@ -167,8 +167,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let pool = Pool::new(target, Settings::of_application(), size);
         let first = pool.get().await;
         let first = first.map_err(|error| failure(deed, &error.into()))?;
-        let trusted = owners::trust_the_shop(&first).await;
-        trusted.map_err(|error| failure(deed, &error.into()))?;
+        let needed = owners::need_of_shop(&first, "shop.orders").await;
+        needed.map_err(|error| failure(deed, &error.into()))?;
         drop(first);
         Ok(act(&Orders::new(pool, strategy), deed).await)
     })?;
@@ -229,7 +229,8 @@ fn failure(deed: &Deed, error: &OrderError) -> Failure {
         Deed::Login { .. } => "record the log-in".to_owned(),
         Deed::Step(deed) => format!("{} order {}", deed.step(), deed.which().order),
     };
-    Failure::new(code, format!("failed to {what}: {error}"))
+    let hint = missing(error.code());
+    Failure::new(code, format!("failed to {what}: {error}{hint}"))
 }
 
 #[cfg(test)]

@@ -61,6 +61,27 @@ pub(crate) async fn trust_the_shop(client: &Client) -> Result<(), PgError> {
     }
 }
 
+const MISSING: &str = "
+    SELECT NOT EXISTS (
+        SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
+        WHERE s.nspname = pg_catalog.split_part($1, '.', 1)::pg_catalog.name AND c.relname = pg_catalog.split_part($1, '.', 2)::pg_catalog.name
+    ) AS missing";
+
+/// Like [`trust_the_shop`]; also returns an error if this relation of the shop is missing. It is the server's error, which is
+/// not in the server's log then.
+pub(crate) async fn need_of_shop(client: &Client, relation: &str) -> Result<(), PgError> {
+    trust_the_shop(client).await?;
+    let missing = client.query(MISSING, &[Param::Text(relation)]).await?;
+    if missing.first("missing").is_true() {
+        let why = format!("relation \"{relation}\" does not exist");
+        return Err(PgError {
+            sqlstate: Some("42P01".into()),
+            ..PgError::new(Class::Statement, why)
+        });
+    }
+    Ok(())
+}
+
 async fn of_shop(client: &Client) -> Result<Table, PgError> {
     // The planner expects far more owners than there are, so that the statement is compiled if JIT is on: 80 ms.
     let (opened, found, ended) = join3(

@@ -168,7 +168,7 @@ impl<'a> Aggregator<'a> {
     async fn open(target: &Target, plan: &'a Plan) -> Result<Self, StreamError> {
         let client = Client::open(target, &Settings::of_work(LOCK_TIMEOUT)).await?;
         client.need_own_session("an aggregator, which leads by a session lock,")?;
-        owners::trust_the_shop(&client).await?;
+        owners::need_of_shop(&client, "htap.stream_slot").await?;
         let now = Instant::now();
         Ok(Self {
             windows: Windows::new(plan.window, plan.lateness, plan.delay, plan.idle),

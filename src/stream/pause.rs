@@ -47,7 +47,7 @@ pub(super) async fn orders(client: &Client) -> Result<(bool, Option<slot::Told>)
 /// Opens a session for [`switch`].
 pub async fn open(target: &Target) -> Result<Client, PgError> {
     let client = Client::open(target, &Settings::of_work(LOCK_TIMEOUT)).await?;
-    owners::trust_the_shop(&client).await?;
+    owners::need_of_shop(&client, "htap.stream_slot").await?;
     Ok(client)
 }
 

@@ -161,7 +161,7 @@ impl<'a> Relay<'a> {
             .with("enable_bitmapscan", "off");
         let client = Client::open(target, &settings).await?;
         client.need_own_session("a relay, which leads by a session lock,")?;
-        owners::trust_the_shop(&client).await?;
+        owners::need_of_shop(&client, "htap.stream_slot").await?;
         Ok(Self {
             client,
             plan,

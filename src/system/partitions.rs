@@ -179,13 +179,15 @@ pub async fn connect(target: &Target) -> Result<Client, PartitionError> {
     let own = async {
         let client = connected?;
         client.need_own_session("work on partitions")?;
-        owners::trust_the_shop(&client).await?;
         Ok(client)
     };
-    own.await.map_err(|source| PartitionError::Connect {
+    let client = own.await.map_err(|source| PartitionError::Connect {
         target: target.to_string(),
         source,
-    })
+    })?;
+    let needed = owners::need_of_shop(&client, "shop.orders").await;
+    needed.map_err(PartitionError::server("use the shop"))?;
+    Ok(client)
 }
 
 /// Lists the partitions.

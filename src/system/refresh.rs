@@ -170,7 +170,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn connect(target: &Target) -> Result<Client, PgError> {
     let settings = Settings::of_work(LOCK_TIMEOUT);
     let client = Client::open(target, &settings).await?;
-    owners::trust_the_shop(&client).await?;
+    owners::need_of_shop(&client, "htap.watermark").await?;
     Ok(client)
 }
 

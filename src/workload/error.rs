@@ -32,7 +32,7 @@ pub(crate) enum WorkloadError {
 
 fn remedy(source: &PgError) -> &'static str {
     if source.class == Class::Configuration {
-        ". The load connects as htap_oltp and htap_olap: give them passwords (psql's \\password) and put these into ~/.pgpass"
+        ". The load connects as htap_oltp and htap_olap, which htap-top init creates: give them passwords (psql's \\password) and put these into ~/.pgpass"
     } else {
         ""
     }

@@ -187,7 +187,7 @@ impl Catalogue {
     /// Reads the catalogue of the shop to which a pool of sessions belongs.
     pub(super) async fn read(pool: &Pool) -> Result<Self, WorkloadError> {
         let session = pool.get().await.map_err(WorkloadError::oltp)?;
-        owners::trust_the_shop(&session)
+        owners::need_of_shop(&session, "shop.orders")
             .await
             .map_err(WorkloadError::server("use the shop"))?;
         let table = session

@@ -4,7 +4,7 @@
 use super::server::{Database, Order, Patience, Server, block_on};
 use super::terminal::tmux::Terminal;
 use htap_top::system::{fill, schema};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 #[expect(clippy::disallowed_methods, reason = "the made-up history ends now")]
 fn now_ms() -> i64 {
@@ -23,21 +23,26 @@ fn is_of_the_server(line: &str) -> bool {
         || line.contains("LOG:  skipping ")
 }
 
-/// Runs the program to its end and returns its output.
-fn run(database: &Database<'_>, role: &str, line: &str) -> String {
+/// Runs the program to its end.
+fn ended(database: &Database<'_>, role: &str, line: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let words = line.split(' ').map(|word| match word {
         "@" => database.conninfo(role),
         "FILE" => folder.path().join("file").display().to_string(),
         word => word.replace('~', " "),
     });
-    let output = Command::new(env!("CARGO_BIN_EXE_htap-top"))
+    Command::new(env!("CARGO_BIN_EXE_htap-top"))
         .args(words)
         .env("XDG_CONFIG_HOME", folder.path())
         .env("XDG_STATE_HOME", folder.path())
         .stdin(Stdio::null())
         .output()
-        .unwrap();
+        .unwrap()
+}
+
+/// Runs the program to its end and returns its output.
+fn run(database: &Database<'_>, role: &str, line: &str) -> String {
+    let output = ended(database, role, line);
     // 4: a requested panel cannot be shown; 5: a target is missed, or the doctor has findings.
     assert!(
         matches!(output.status.code(), Some(0 | 4 | 5)),
@@ -46,6 +51,23 @@ fn run(database: &Database<'_>, role: &str, line: &str) -> String {
     );
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// Commands that can do nothing in a database without the shop. `workload` is none of them: it connects as a role of the shop.
+const NEED_THE_SHOP: &[&str] = &[
+    "refresh -d @",
+    "refresh -d @ --fresh 1s",
+    "refresh -d @ --verify",
+    "refresh -d @ --pg-cron",
+    "partitions @",
+    "partitions make -d @",
+    "order create -d @ --user 1 --line 1x1",
+    "stream relay -d @ --brokers 127.0.0.1:1",
+    "stream run -d @ --brokers 127.0.0.1:1",
+    "stream replay -d @ --brokers 127.0.0.1:1",
+    "stream pause -d @",
+    "stream resume -d @",
+    "stream slot create -d @",
+];
 
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn on_major(major: u16) {
@@ -80,6 +102,13 @@ fn on_major(major: u16) {
                 run(&database, role, line);
                 nothing(&format!("{line} as {role} of a database without the shop"));
             }
+        }
+        for line in NEED_THE_SHOP {
+            let output = ended(&database, "postgres", line);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success(), "{line}: {told}");
+            assert!(told.contains("htap-top init"), "{line}: {told}");
+            nothing(&format!("{line} in a database without the shop"));
         }
         run(&database, "postgres", "init @");
         nothing("init");

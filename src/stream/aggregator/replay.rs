@@ -80,7 +80,7 @@ pub async fn replay(
 ) -> Result<(Counted, Comparison), StreamError> {
     let client = Client::open(target, &Settings::of_work(LOCK_TIMEOUT)).await?;
     client.need_own_session("a replay, which keeps what it has counted in a temporary table,")?;
-    owners::trust_the_shop(&client).await?;
+    owners::need_of_shop(&client, "htap.stream_slot").await?;
     if let Err(leader) = REPLAYING.try_lead(&client).await? {
         let pid = leader.map_or_else(String::new, |pid| format!(" (backend {pid})"));
         return Err(StreamError::Refused(format!(

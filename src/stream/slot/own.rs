@@ -60,7 +60,7 @@ fn may_not(me: &str) -> StreamError {
 pub async fn open(target: &Target) -> Result<Client, StreamError> {
     let client = Client::open(target, &Settings::of_work(LOCK_TIMEOUT)).await?;
     client.need_own_session("the change of a slot")?;
-    owners::trust_the_shop(&client).await?;
+    owners::need_of_shop(&client, "htap.stream_slot").await?;
     Ok(client)
 }
 

@@ -75,19 +75,23 @@ impl Lanes {
             return;
         }
         // The first in the queue waits for its head, and the longest. Before 14 only the statement's age is known.
-        let mut longest: HashMap<&str, f64> = HashMap::new();
+        let mut first: HashMap<&str, (f64, &str)> = HashMap::new();
         for row in rows.iter().filter(queued) {
             let wait_s = row.wait_s().or(row.query_age_s()).unwrap_or(0.0);
+            let application = row.application_name().shown();
             for pid in row.blocked_by().shown().split(',') {
-                let longest = longest.entry(pid).or_default();
-                *longest = longest.max(wait_s);
+                let (longest_s, of) = first.entry(pid).or_insert((wait_s, application));
+                *longest_s = longest_s.max(wait_s);
+                if *of != application {
+                    *of = "";
+                }
             }
         }
         let heads = rows.iter().filter(|row| !queued(row));
         for head in heads.filter(|row| row.blocks().number().is_some()) {
             let Some(pid) = head.pid() else { continue };
-            let wait_s = longest.get(pid.to_string().as_str()).copied();
-            let wait_s = wait_s.unwrap_or(0.0);
+            let waiting = first.get(pid.to_string().as_str()).copied();
+            let (wait_s, application) = waiting.unwrap_or_default();
             let size = head.blocks().number().unwrap_or(0.0) as usize;
             let key = Key {
                 lane: Lane::LockQueue,
@@ -101,7 +105,13 @@ impl Lanes {
             let bar = self.see(key, at_ms, opens.then_some(start_ms), String::new);
             if let Some(bar) = bar.filter(|bar| bar.size < size) {
                 bar.size = size;
-                bar.name = Clean::from(format!("{size} wait for {}", who(head)));
+                let of = match application {
+                    "" => String::new(),
+                    one => format!("{one} "),
+                };
+                let wait = if size == 1 { "waits" } else { "wait" };
+                let head = name(head, Lane::Statement);
+                bar.name = Clean::from(format!("{size} {of}{wait} for {head}"));
             }
         }
     }
@@ -412,7 +422,7 @@ mod tests {
         assert_eq!(told(&lanes), []);
         sample(&mut lanes, 10_000, &queue);
         sample(&mut lanes, 11_000, &short);
-        let name = "2 wait for app, pid 1".to_owned();
+        let name = "2 app wait for app, pid 1: ALTER TABLE t".to_owned();
         assert_eq!(told(&lanes), [(Lane::LockQueue, name.clone(), 8_000, None)]);
         sample(&mut lanes, 12_000, &[]);
         assert_eq!(told(&lanes), [(Lane::LockQueue, name, 8_000, Some(11_500))]);

@@ -20,7 +20,7 @@
 --
 -- With pool = "columnar" in the configuration it is asked in the column store, from all sales, and current as they are. These
 -- are completed orders at the time of their completion: orders that are not completed do not count, and who has none is in no
--- segment. The mean time since the last order is not there. Cost: 0.2 s at 80,000 sales beside the server, growing with them."""
+-- segment. Cost: 0.2 s at 80,000 sales beside the server, growing with them."""
 --
 -- [columns.segment]
 -- help = "VIP, Loyal, New, At risk, Lost or Other; the rules are in the description of the panel."
@@ -40,7 +40,7 @@
 -- [columns.recency_s]
 -- title = "rec"
 -- unit = "seconds"
--- help = "Mean time since the last order; none from the column store."
+-- help = "Mean time since the last order."
 WITH named AS (
     SELECT total_amount, order_count,
            extract(epoch FROM now() - last_order_at)::float8 AS recency_s,

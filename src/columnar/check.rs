@@ -13,7 +13,9 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, WindowFunctionDefinition,
 };
-use datafusion::sql::sqlparser::ast::{Query, SetExpr, SetOperator, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr as Ast, Query, SetExpr, SetOperator, Statement, Visit, Visitor,
+};
 use std::ops::ControlFlow;
 
 /// Refuses what the engine would accept and ignore, or understand otherwise, before it plans the statement.
@@ -43,6 +45,16 @@ impl Visitor for Queries {
             return ControlFlow::Break("FETCH FIRST is not supported: use LIMIT");
         }
         body(&query.body)
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Ast) -> ControlFlow<&'static str> {
+        match expr {
+            // The engine plans extract() as this function, which has another type in PostgreSQL.
+            Ast::Function(function) if function.name.to_string().ends_with("date_part") => {
+                ControlFlow::Break("date_part is not supported: use extract(epoch FROM …)")
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 

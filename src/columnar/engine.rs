@@ -185,6 +185,14 @@ pub(super) async fn bytewise(client: &Client) -> Result<bool, ColumnarError> {
     Ok(answer.first("bytewise").is_true())
 }
 
+/// Whether the server is older than PostgreSQL 14; also if a pooler hides its version.
+pub(super) fn is_before_14(client: &Client) -> bool {
+    let version = client.server_version();
+    let major = version.split(|c: char| !c.is_ascii_digit()).next();
+    let major = major.and_then(|major| major.parse::<u32>().ok());
+    major.is_some_and(|major| major < 14)
+}
+
 /// Passes in which PostgreSQL reads times that a statement writes: one reads a time, the next what is added to it.
 const PASSES: usize = 8;
 
@@ -202,11 +210,13 @@ pub(super) async fn plan(
         .await
         .map_err(failed)?;
     let utc = Arc::new(Zone::utc());
+    let before_14 = is_before_14(client);
     let mut times = Times::default();
     for _ in 0..PASSES {
         let mut rewriter = Rewriter {
             zone,
             utc: &utc,
+            before_14,
             times: &mut times,
         };
         let rewritten = rewriter.plan(plan.clone()).map_err(failed)?;

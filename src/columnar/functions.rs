@@ -4,7 +4,7 @@
 use super::table::instant;
 use super::zone::{Unit, Zone};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int64Array, TimestampMicrosecondArray,
 };
 use datafusion::arrow::compute::kernels::numeric::{add, div, mul, sub};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType, i256};
@@ -13,6 +13,7 @@ use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Digits after the point of a quotient: as many as PostgreSQL keeps of one that is not tiny.
@@ -39,6 +40,12 @@ pub(super) enum Kind {
     Truncate(Unit),
     /// timestamptz::date
     Date,
+    /// extract(epoch FROM timestamptz), a numeric
+    Epoch,
+    /// The same before PostgreSQL 14: double precision, which is not computed
+    EpochDouble,
+    /// extract(epoch FROM timestamptz)::bigint, with half a second rounded to even before PostgreSQL 14, else up
+    EpochSeconds { to_even: bool },
     /// A call that was not rewritten yet.
     Unread(&'static str),
 }
@@ -52,7 +59,11 @@ pub(super) fn call(kind: Kind, arguments: Vec<Expr>, zone: &Arc<Zone>) -> Expr {
         Kind::Quotient => Signature::any(2, Volatility::Immutable),
         Kind::Unread(_) => Signature::variadic_any(Volatility::Immutable),
         Kind::Round(_) => Signature::any(1, Volatility::Immutable),
-        Kind::Truncate(_) | Kind::Date => Signature::exact(vec![instant()], Volatility::Immutable),
+        Kind::Truncate(_)
+        | Kind::Date
+        | Kind::Epoch
+        | Kind::EpochDouble
+        | Kind::EpochSeconds { .. } => Signature::exact(vec![instant()], Volatility::Immutable),
     };
     let function = Function {
         kind,
@@ -75,6 +86,16 @@ pub(super) fn unread() -> [ScalarUDF; 2] {
 
 /// Beginning of the names of these functions, which no statement can write.
 pub(super) const PREFIX: &str = "htap-top ";
+/// Name of [`Kind::Epoch`].
+const EPOCH: &str = "htap-top epoch";
+
+/// The time of extract(epoch FROM time).
+pub(super) fn epoch_of(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::ScalarFunction(function) if function.name() == EPOCH => function.args.first(),
+        _ => None,
+    }
+}
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Function {
@@ -94,6 +115,8 @@ impl ScalarUDFImpl for Function {
             Kind::Round(_) => "htap-top round",
             Kind::Truncate(_) => "htap-top date_trunc",
             Kind::Date => "htap-top date",
+            Kind::Epoch | Kind::EpochDouble => EPOCH,
+            Kind::EpochSeconds { .. } => "htap-top epoch seconds",
             Kind::Unread(name) => name,
         }
     }
@@ -104,12 +127,18 @@ impl ScalarUDFImpl for Function {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.kind {
-            Kind::Add | Kind::Subtract | Kind::Multiply | Kind::Divide => DataType::Int64,
+            Kind::Add
+            | Kind::Subtract
+            | Kind::Multiply
+            | Kind::Divide
+            | Kind::EpochSeconds { .. } => DataType::Int64,
             Kind::Quotient => QUOTIENT,
             Kind::Round(scale) => DataType::Decimal128(38, scale),
             Kind::Truncate(_) | Kind::Unread("date_trunc") => instant(),
             Kind::Unread(_) => DataType::Decimal128(38, 0),
             Kind::Date => DataType::Date32,
+            Kind::Epoch => DataType::Decimal128(20, 6),
+            Kind::EpochDouble => DataType::Float64,
         })
     }
 
@@ -173,6 +202,17 @@ impl Function {
                     .collect();
                 Ok(Arc::new(dates?))
             }
+            Kind::Epoch => {
+                let times = first.as_primitive::<TimestampMicrosecondType>();
+                let seconds: Decimal128Array = times.unary(i128::from);
+                Ok(Arc::new(seconds.with_precision_and_scale(20, 6)?))
+            }
+            Kind::EpochSeconds { to_even } => {
+                let times = first.as_primitive::<TimestampMicrosecondType>();
+                let seconds: Int64Array = times.unary(|at| seconds(at, to_even));
+                Ok(Arc::new(seconds))
+            }
+            Kind::EpochDouble => Err(wrong("double precision is not supported")),
         }
     }
 }
@@ -183,6 +223,20 @@ fn wrong(why: &str) -> DataFusionError {
 
 fn beyond() -> DataFusionError {
     wrong("a time is more than a year from those of the tables: its time zone is not known here")
+}
+
+/// A time in whole seconds.
+fn seconds(micros: i64, half_to_even: bool) -> i64 {
+    const SECOND: i64 = 1_000_000;
+    let (whole, rest) = (micros.div_euclid(SECOND), micros.rem_euclid(SECOND));
+    let up = match rest.cmp(&(SECOND / 2)) {
+        Ordering::Less => false,
+        Ordering::Greater => true,
+        Ordering::Equal if half_to_even => whole % 2 != 0,
+        // Away from zero.
+        Ordering::Equal => whole >= 0,
+    };
+    whole + i64::from(up)
 }
 
 /// A column of decimals, and the digits after their point.
@@ -296,6 +350,25 @@ fn rounded(array: &ArrayRef, to: i8) -> Result<ArrayRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_second_is_rounded_as_postgresql_rounds_it() {
+        // Half seconds around zero: as numeric (14 and later), and as double precision.
+        for (halves, numeric, double) in [
+            (-5, -3, -2),
+            (-3, -2, -2),
+            (-1, -1, 0),
+            (0, 0, 0),
+            (1, 1, 0),
+            (3, 2, 2),
+            (5, 3, 2),
+        ] {
+            let micros = halves * 500_000;
+            let found = (seconds(micros, false), seconds(micros, true));
+            assert_eq!(found, (numeric, double), "{halves}");
+        }
+        assert_eq!((seconds(-500_001, true), seconds(499_999, true)), (-1, 0));
+    }
 
     #[test]
     fn quotients_are_those_of_postgresql() {

@@ -3,8 +3,8 @@
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{Expr, SelectItem, SetExpr, Statement};
 
-/// Returns the names of the columns of a statement's answer.
-pub(super) fn of(statement: &Statement, plan: &LogicalPlan) -> Vec<String> {
+/// Returns the names of the columns of a statement's answer, as PostgreSQL before 14 or later gives them.
+pub(super) fn of(statement: &Statement, plan: &LogicalPlan, before_14: bool) -> Vec<String> {
     let planned: Vec<String> = plan
         .schema()
         .fields()
@@ -23,17 +23,19 @@ pub(super) fn of(statement: &Statement, plan: &LogicalPlan) -> Vec<String> {
             _ => return planned,
         }
     };
-    let names: Option<Vec<String>> = select.projection.iter().map(item).collect();
+    let extract = if before_14 { "date_part" } else { "extract" };
+    let items = select.projection.iter();
+    let names: Option<Vec<String>> = items.map(|one| item(one, extract)).collect();
     names
         .filter(|names| names.len() == planned.len())
         .unwrap_or(planned)
 }
 
-fn item(item: &SelectItem) -> Option<String> {
+fn item(item: &SelectItem, extract: &str) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
         SelectItem::UnnamedExpr(expr) => {
-            Some(figured(expr).unwrap_or_else(|| "?column?".to_owned()))
+            Some(figured(expr, extract).unwrap_or_else(|| "?column?".to_owned()))
         }
         _ => None,
     }
@@ -46,8 +48,8 @@ fn folded(name: &datafusion::sql::sqlparser::ast::Ident) -> String {
     }
 }
 
-/// PostgreSQL's FigureColname().
-fn figured(expr: &Expr) -> Option<String> {
+/// PostgreSQL's FigureColname(), with its name for extract().
+fn figured(expr: &Expr, extract: &str) -> Option<String> {
     match expr {
         Expr::Identifier(name) => Some(folded(name)),
         Expr::CompoundIdentifier(names) => names.last().map(folded),
@@ -55,15 +57,16 @@ fn figured(expr: &Expr) -> Option<String> {
             let name = function.name.0.last()?.as_ident()?;
             Some(folded(name))
         }
-        Expr::Nested(inner) => figured(inner),
+        Expr::Nested(inner) => figured(inner, extract),
         Expr::Cast {
             expr, data_type, ..
-        } => figured(expr).or_else(|| Some(data_type.to_string().to_lowercase())),
+        } => figured(expr, extract).or_else(|| Some(data_type.to_string().to_lowercase())),
         Expr::TypedString(typed) => Some(typed.data_type.to_string().to_lowercase()),
         Expr::Case { else_result, .. } => else_result
             .as_deref()
-            .and_then(figured)
+            .and_then(|expr| figured(expr, extract))
             .or_else(|| Some("case".to_owned())),
+        Expr::Extract { .. } => Some(extract.to_owned()),
         Expr::Exists { .. } => Some("exists".to_owned()),
         _ => None,
     }

@@ -3,7 +3,7 @@
 
 use super::averages;
 use super::error::unsupported;
-use super::functions::{Kind, QUOTIENT_SCALE, call};
+use super::functions::{Kind, QUOTIENT_SCALE, call, epoch_of};
 use super::percentiles;
 use super::zone::{Unit, Zone};
 use crate::pg::quote_literal;
@@ -30,6 +30,8 @@ pub(super) struct Times {
 pub(super) struct Rewriter<'a> {
     pub(super) zone: &'a Arc<Zone>,
     pub(super) utc: &'a Arc<Zone>,
+    /// The server is older than PostgreSQL 14, where extract() is double precision.
+    pub(super) before_14: bool,
     pub(super) times: &'a mut Times,
 }
 
@@ -164,6 +166,10 @@ impl Rewriter<'_> {
                 };
                 Some(constant.unwrap_or_else(|| call(Kind::Truncate(unit), vec![at.clone()], zone)))
             }
+            ("date_part", [Expr::Literal(field, _), at]) if is_time(&at.get_type(schema)?) => {
+                let field = field.try_as_str().flatten().unwrap_or_default();
+                Some(self.extracted(field, at)?)
+            }
             ("round", [number, digits @ ..]) => {
                 let digits = match digits {
                     [] => Some(0),
@@ -191,6 +197,21 @@ impl Rewriter<'_> {
         })
     }
 
+    /// extract(epoch FROM at).
+    fn extracted(&self, field: &str, at: &Expr) -> Result<Expr> {
+        if !field.eq_ignore_ascii_case("epoch") {
+            return Err(unsupported(format!(
+                "extract({field} FROM …) is not supported: only epoch is"
+            )));
+        }
+        let kind = if self.before_14 {
+            Kind::EpochDouble
+        } else {
+            Kind::Epoch
+        };
+        Ok(call(kind, vec![at.clone()], self.zone))
+    }
+
     fn cast(&mut self, cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
         let to = cast.field.data_type().clone();
         let text = match &*cast.expr {
@@ -208,6 +229,10 @@ impl Rewriter<'_> {
             (None, DataType::Date32) if is_time(&cast.expr.get_type(schema)?) => {
                 Some(call(Kind::Date, vec![(*cast.expr).clone()], self.zone))
             }
+            (None, DataType::Int64) => epoch_of(&cast.expr).map(|at| {
+                let to_even = self.before_14;
+                call(Kind::EpochSeconds { to_even }, vec![at.clone()], self.zone)
+            }),
             _ => None,
         };
         Ok(match rewritten {

@@ -198,7 +198,7 @@ impl Planned {
         }
         let planning = engine::plan(&context, &snapshot.client, ast.clone(), &zone, bytewise);
         let plan = Box::pin(planning).await?;
-        let names = names::of(&ast, &plan);
+        let names = names::of(&ast, &plan, engine::is_before_14(server));
         let state = context.state();
         let plan = Box::pin(state.create_physical_plan(&plan)).await;
         Ok(Self {

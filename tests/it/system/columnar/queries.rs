@@ -21,6 +21,9 @@ pub const QUESTIONS: &[&str] = &[
     "SELECT date_trunc('week', sale_time), date_trunc('month', sale_time), date_trunc('quarter', sale_time), date_trunc('year', sale_time), date_trunc('minute', sale_time), count(*) FROM fact_sales GROUP BY 1, 2, 3, 4, 5",
     "SELECT date_trunc('day', sale_time, 'UTC'), count(*) FROM fact_sales GROUP BY 1",
     "SELECT sale_time::date, sum(sales_amount) FROM fact_sales GROUP BY sale_time::date",
+    "SELECT extract(epoch FROM sale_time), avg(extract(epoch FROM sale_time)), max(extract(EPOCH FROM now()) - extract(epoch FROM sale_time)) > 0 FROM fact_sales GROUP BY 1",
+    "SELECT extract(epoch FROM date_trunc('hour', sale_time))::bigint, (extract(epoch FROM max(sale_time))::bigint - extract(epoch FROM min(sale_time))::bigint) / 60 AS minutes, count(*) FROM fact_sales GROUP BY 1",
+    "SELECT extract(epoch FROM completed_at)::bigint, extract(epoch FROM timestamptz '1960-01-01 00:00:00.5')::bigint FROM orders",
     "SELECT count(*) FROM fact_sales WHERE sale_time >= now() - interval '30 days'",
     "SELECT count(*), sum(sales_amount) FROM fact_sales WHERE sale_time >= date_trunc('day', now()) - interval '2 months 3 days 4 hours'",
     "SELECT count(*) FROM fact_sales WHERE sale_time < 'yesterday' AND sale_time > '2001-02-03 04:05'",
@@ -135,6 +138,15 @@ fn what_may_differ_is_refused_before_it_runs() {
                 "constant",
             ),
             ("SELECT quantity % 2 FROM fact_sales", "operator %"),
+            (
+                "SELECT extract(day FROM sale_time) FROM fact_sales",
+                "only epoch is",
+            ),
+            (
+                "SELECT pg_catalog.date_part('epoch', sale_time) FROM fact_sales",
+                "use extract(epoch FROM",
+            ),
+            ("SELECT now() - sale_time FROM fact_sales", ""),
             ("SELECT category || 'x' FROM fact_sales", "operator ||"),
             (
                 "SELECT * FROM fact_sales WHERE category ILIKE 'b%'",

@@ -2,9 +2,11 @@
 
 use super::error::ColumnarError;
 use super::hours::hour_of;
-use super::table::Table;
-use datafusion::arrow::array::{AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{Date32Type, TimestampMicrosecondType};
+use super::table::{PRECISION, Table};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, SchemaRef, TimestampMicrosecondType,
+};
 use openssl::sha::Sha256;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -16,6 +18,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Rows of a row group. A day of a busy shop has several of them, so that a query of an hour reads a part of a file; a smaller
 /// group would compress less and make the footer longer than what a query saves by it.
@@ -28,6 +31,10 @@ pub(super) struct Writer {
     inner: ArrowWriter<File>,
     /// The table whose rows they are.
     table: &'static Table,
+    /// The table as the file has it.
+    schema: SchemaRef,
+    /// Whether an amount has come that has more digits than the file holds. What comes then is not written.
+    pub(super) outgrown: bool,
     /// The hours whose rows it may hold; `None`: any.
     hours: Option<Range<i64>>,
     /// Rows of each hour.
@@ -42,14 +49,15 @@ fn broken(error: ParquetError) -> std::io::Error {
 }
 
 impl Writer {
-    /// Begins a file of these hours.
+    /// Begins a file of these hours, whose amounts have at most so many digits.
     pub(super) fn new(
         file: File,
         table: &'static Table,
         hours: Range<i64>,
+        digits: u8,
     ) -> std::io::Result<Self> {
         let count = usize::try_from(hours.end - hours.start).unwrap_or_default();
-        let mut writer = Self::of_any_hours(file, table)?;
+        let mut writer = Self::begin(file, table, digits)?;
         writer.hours = Some(hours);
         writer.hour_rows = vec![0; count];
         Ok(writer)
@@ -57,6 +65,10 @@ impl Writer {
 
     /// Begins a file of any rows.
     pub(super) fn of_any_hours(file: File, table: &'static Table) -> std::io::Result<Self> {
+        Self::begin(file, table, PRECISION)
+    }
+
+    fn begin(file: File, table: &'static Table, digits: u8) -> std::io::Result<Self> {
         let level = ZstdLevel::try_new(1).map_err(broken)?;
         let differences = table.columns.iter().filter(|column| column.as_differences);
         let properties = WriterProperties::builder()
@@ -75,10 +87,13 @@ impl Writer {
                 .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
         });
         let properties = properties.build();
-        let inner = ArrowWriter::try_new(file, table.schema(), Some(properties));
+        let schema = table.schema_of_file(digits);
+        let inner = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties));
         Ok(Self {
             inner: inner.map_err(broken)?,
             table,
+            schema,
+            outgrown: false,
             hours: None,
             hour_rows: Vec::new(),
         })
@@ -86,8 +101,13 @@ impl Writer {
 
     /// Adds rows. They must lie in the file's hours, each hour's after those of the hour before.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> std::io::Result<()> {
+        let fitted = fitted(batch, &self.schema).filter(|_| !self.outgrown);
+        let Some(batch) = fitted else {
+            self.outgrown = true;
+            return Ok(());
+        };
         if let Some(hours) = &self.hours {
-            for hour in hours_of(batch, self.table) {
+            for hour in hours_of(&batch, self.table) {
                 let place = usize::try_from(hour - hours.start).ok();
                 let rows = place.and_then(|place| self.hour_rows.get_mut(place));
                 *rows.ok_or_else(|| {
@@ -95,13 +115,28 @@ impl Writer {
                 })? += 1;
             }
         }
-        self.inner.write(batch).map_err(broken)
+        self.inner.write(&batch).map_err(broken)
     }
 
     /// Completes the file and returns it.
     pub(super) fn finish(self) -> std::io::Result<File> {
         self.inner.into_inner().map_err(broken)
     }
+}
+
+/// Rows with the types of this schema, which differ in the digits of decimals. `None` if one has more.
+fn fitted(batch: &RecordBatch, schema: &SchemaRef) -> Option<RecordBatch> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| match *field.data_type() {
+        DataType::Decimal128(digits, scale) => {
+            let decimals = column.as_primitive_opt::<Decimal128Type>()?;
+            decimals.validate_decimal_precision(digits).ok()?;
+            let fitted = decimals.clone().with_precision_and_scale(digits, scale);
+            Some(Arc::new(fitted.ok()?) as ArrayRef)
+        }
+        _ => Some(Arc::clone(column)),
+    });
+    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Option<_>>()?).ok()
 }
 
 /// The hours of rows.

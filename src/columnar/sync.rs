@@ -10,7 +10,7 @@ use super::manifest::{self, Barred, Entry, Found, Held, Manifest};
 use super::place::Place;
 use super::report::{self, Round};
 use super::rows::{self, within};
-use super::table::{FORMAT, Table};
+use super::table::{FEW, FORMAT, PRECISION, Table};
 use crate::pg::{Client, Param, Settings, Target, owners};
 use crate::system::lead::Work;
 use std::ops::Range;
@@ -381,10 +381,25 @@ impl Sync {
         name: &str,
         hours: &Range<i64>,
     ) -> Result<(Written, Vec<u64>), ColumnarError> {
+        if let Some(written) = self.put_with(table, name, hours, FEW).await? {
+            return Ok(written);
+        }
+        let many = self.put_with(table, name, hours, PRECISION).await?;
+        many.ok_or_else(|| ColumnarError::Query("numeric field overflow".to_owned()))
+    }
+
+    /// Writes a file whose amounts have at most so many digits. `None` if one has more.
+    async fn put_with(
+        &mut self,
+        table: &'static Table,
+        name: &str,
+        hours: &Range<i64>,
+        digits: u8,
+    ) -> Result<Option<(Written, Vec<u64>)>, ColumnarError> {
         let path = self.files.path(name);
         let failed = || ColumnarError::file("write", Path::new(&path));
         let file = self.files.create(name)?;
-        let mut writer = Writer::new(file, table, hours.clone()).map_err(failed())?;
+        let mut writer = Writer::new(file, table, hours.clone(), digits).map_err(failed())?;
         let hours = within(table, std::slice::from_ref(hours));
         let clause = format!("WHERE {hours} ORDER BY {}", table.order);
         let wanted = vec![true; table.columns.len()];
@@ -392,9 +407,12 @@ impl Sync {
             writer.add(&batch).map_err(failed())
         });
         read.await?;
+        if writer.outgrown {
+            return Ok(None);
+        }
         let hour_rows = std::mem::take(&mut writer.hour_rows);
         let file = writer.finish().map_err(failed())?;
-        Ok((self.files.keep(&file, name).await?, hour_rows))
+        Ok(Some((self.files.keep(&file, name).await?, hour_rows)))
     }
 }
 

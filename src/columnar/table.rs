@@ -6,6 +6,9 @@ use std::sync::{Arc, LazyLock};
 
 /// Digits of an amount: more than a price of 10 digits times an integer needs.
 pub(super) const PRECISION: u8 = 20;
+/// Digits of an amount in a file in which none needs more. Parquet writes such amounts as 64-bit integers, which are read
+/// faster: the sums of 2.7 million sales by category in 49 instead of 62 ms.
+pub(super) const FEW: u8 = 18;
 /// Of these, digits after the point.
 pub(super) const SCALE: i8 = 2;
 
@@ -97,6 +100,19 @@ impl Table {
     /// The table as files and the engine have it.
     pub(super) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// The table as a file has it whose amounts have at most so many digits.
+    pub(super) fn schema_of_file(&self, digits: u8) -> SchemaRef {
+        let schema = self.schema();
+        let fields = schema.fields().iter().map(|field| {
+            let kind = match field.data_type() {
+                DataType::Decimal128(_, scale) => DataType::Decimal128(digits, *scale),
+                other => other.clone(),
+            };
+            field.as_ref().clone().with_data_type(kind)
+        });
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
     /// Whether it is that of orders: its rows lie in partitions, which come and go, and only changes of closed hours are logged.

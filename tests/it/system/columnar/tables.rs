@@ -5,6 +5,7 @@ use super::{Store, hour, number};
 use crate::it::server::block_on;
 use htap_top::columnar::ColumnarError;
 use htap_top::pg::Client;
+use parquet::file::metadata::ParquetMetaDataReader;
 
 const DIRTY: &str = "SELECT count(*) FROM htap.column_dirty WHERE relation = 'mart.orders'";
 
@@ -168,8 +169,16 @@ fn months_that_are_made_attached_and_detached_are_seen() {
     block_on(async {
         let store = Store::new().await;
         let client = &store.client;
-        store.sync(None).await.unwrap();
         let month = "date_trunc('month', now()) - interval '1 month'";
+        // On the last day of a month the shop's 30 days hold no other.
+        let more = format!(
+            "INSERT INTO shop.orders (order_id, user_id, status, total_amount, created_at, updated_at)
+             SELECT n.id, 1 + n.place, 4, 7.5, shop.order_time(n.id), shop.order_time(n.id)
+             FROM (SELECT place, (((extract(epoch FROM {month}) + place * 9000) * 1000 - 1577836800000)::bigint << 22) AS id
+                   FROM generate_series(1, 40) AS place) AS n"
+        );
+        client.batch(&more).await.unwrap();
+        store.sync(None).await.unwrap();
         let rows = format!(
             "SELECT count(*) FROM shop.orders WHERE created_at >= {month} AND created_at < {month} + interval '1 month'"
         );
@@ -265,5 +274,46 @@ fn a_table_that_is_not_wanted_costs_nothing_and_is_refused() {
         store.sync(None).await.unwrap();
         assert!(files(&store).await > 0);
         store.holds_all_rows().await;
+    });
+}
+
+/// Amounts of 18 digits are integers in files; one with more makes only its own file wider.
+#[test]
+fn an_amount_of_many_digits_makes_its_own_file_wider() {
+    block_on(async {
+        let store = Store::new().await;
+        let large = "
+            UPDATE mart.fact_sales SET sales_amount = 123456789012345678.90
+            WHERE (order_id, line_no) = (SELECT order_id, line_no FROM mart.fact_sales ORDER BY sale_time LIMIT 1)";
+        store.client.batch(large).await.unwrap();
+        let done = store.sync(None).await.unwrap();
+        assert!(done.written > 5, "{done:?}");
+        let mut digits = Vec::new();
+        for file in std::fs::read_dir(store.folder.path()).unwrap() {
+            let file = file.unwrap();
+            if file.file_name().to_string_lossy().starts_with("fact_sales") {
+                let file = std::fs::File::open(file.path()).unwrap();
+                let footer = ParquetMetaDataReader::new()
+                    .parse_and_finish(&file)
+                    .unwrap();
+                let schema = footer.file_metadata().schema_descr();
+                let columns = schema.columns().iter();
+                let amount = columns.filter(|column| column.name() == "sales_amount");
+                digits.extend(amount.map(|column| column.type_precision()));
+            }
+        }
+        digits.sort_unstable();
+        assert_eq!(digits.pop(), Some(20));
+        assert!(
+            digits.len() > 4 && digits.iter().all(|few| *few == 18),
+            "{digits:?}"
+        );
+        for sql in [
+            "SELECT * FROM fact_sales",
+            "SELECT category, sum(sales_amount), max(sales_amount), count(*) FILTER (WHERE sales_amount > 100000000000000000) FROM fact_sales GROUP BY category",
+            "SELECT order_id FROM fact_sales WHERE sales_amount >= 123456789012345678.9",
+        ] {
+            store.agrees(sql, "UTC").await;
+        }
     });
 }

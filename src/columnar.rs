@@ -7,8 +7,8 @@
 //! - `report` writes what syncs and queries do to the server, for the panel Columnar.
 //! - [`Columnar`] answers a SELECT with the `engine` DataFusion, in a `session` with the server. `rewrite`, with `averages`,
 //!   `percentiles`, the `functions` and the time `zone`, makes a plan compute as PostgreSQL does; `check` refuses all that is not
-//!   known to do so. `scan` is a `table`: `reader` reads files, a `tally` counts what, `pushed` are the conditions that select files and rows. `answer`
-//!   writes values as PostgreSQL does, under the `names` that it gives; [`query`] writes whole answers.
+//!   known to do so. `scan` is a `table`: `reader` reads files, a `tally` counts what is read, `pushed` are the conditions that
+//!   select files and rows. `answer` writes values as PostgreSQL does, under the `names` that it gives; [`query`] writes whole answers.
 //! - `routed` answers what the [router](crate::router) sends here.
 //! - [`mod@serve`] answers clients of PostgreSQL's protocol.
 

@@ -3,7 +3,7 @@
 
 use super::averages;
 use super::error::unsupported;
-use super::functions::PREFIX;
+use super::functions::{PREFIX, epoch_of};
 use super::percentiles;
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, WindowFunctionDefinition,
 };
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, Query, SetExpr, SetOperator, Statement, Visit, Visitor,
+    Expr as Ast, ObjectNamePart, Query, SetExpr, SetOperator, Statement, Visit, Visitor,
 };
 use std::ops::ControlFlow;
 
@@ -50,12 +50,18 @@ impl Visitor for Queries {
     fn pre_visit_expr(&mut self, expr: &Ast) -> ControlFlow<&'static str> {
         match expr {
             // The engine plans extract() as this function, which has another type in PostgreSQL.
-            Ast::Function(function) if function.name.to_string().ends_with("date_part") => {
+            Ast::Function(function) if function.name.0.last().is_some_and(is_date_part) => {
                 ControlFlow::Break("date_part is not supported: use extract(epoch FROM …)")
             }
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// Whether a function has this name, or the engine's other one.
+fn is_date_part(name: &ObjectNamePart) -> bool {
+    let name = name.as_ident().map(|name| name.value.to_lowercase());
+    matches!(name.as_deref(), Some("date_part" | "datepart"))
 }
 
 fn body(expr: &SetExpr) -> ControlFlow<&'static str> {
@@ -250,13 +256,7 @@ impl Check<'_> {
                 }
             }
             Expr::Cast(cast) => self.cast(cast)?,
-            Expr::ScalarFunction(function) => {
-                let name = function.name();
-                if !name.starts_with(PREFIX) && !matches!(name, "coalesce" | "nullif") {
-                    return Err(unsupported(format!("the function {name} is not supported")));
-                }
-                self.kind(expr)?;
-            }
+            Expr::ScalarFunction(function) => self.function(function.name(), expr)?,
             Expr::AggregateFunction(function) => self.aggregate(function)?,
             Expr::WindowFunction(function) => self.window(function)?,
             Expr::InSubquery(subquery)
@@ -273,6 +273,19 @@ impl Check<'_> {
             other => return Err(unsupported(format!("{other} is not supported"))),
         }
         Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn function(&self, name: &str, call: &Expr) -> Result<()> {
+        if !name.starts_with(PREFIX) && !matches!(name, "coalesce" | "nullif") {
+            return Err(unsupported(format!("the function {name} is not supported")));
+        }
+        if epoch_of(call).is_some() && call.get_type(self.schema)?.is_floating() {
+            return Err(unsupported(
+                "extract() is double precision before PostgreSQL 14: write extract(epoch FROM …)::bigint",
+            ));
+        }
+        self.kind(call)?;
+        Ok(())
     }
 
     fn binary(&self, binary: &BinaryExpr) -> Result<()> {

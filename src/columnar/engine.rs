@@ -185,12 +185,12 @@ pub(super) async fn bytewise(client: &Client) -> Result<bool, ColumnarError> {
     Ok(answer.first("bytewise").is_true())
 }
 
-/// Whether the server is older than PostgreSQL 14; also if a pooler hides its version.
+/// Whether the server is older than PostgreSQL 14, or a pooler hides its version.
 pub(super) fn is_before_14(client: &Client) -> bool {
     let version = client.server_version();
     let major = version.split(|c: char| !c.is_ascii_digit()).next();
     let major = major.and_then(|major| major.parse::<u32>().ok());
-    major.is_some_and(|major| major < 14)
+    major.is_none_or(|major| major < 14)
 }
 
 /// Passes in which PostgreSQL reads times that a statement writes: one reads a time, the next what is added to it.

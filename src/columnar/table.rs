@@ -6,11 +6,11 @@ use std::sync::{Arc, LazyLock};
 
 /// Digits of an amount: more than a price of 10 digits times an integer needs.
 pub(super) const PRECISION: u8 = 20;
+/// Of these, digits after the point.
+pub(super) const SCALE: i8 = 2;
 /// Digits of an amount in a file in which none needs more. Parquet writes such amounts as 64-bit integers, which are read
 /// faster: the sums of 2.7 million sales by category in 49 instead of 62 ms.
 pub(super) const FEW: u8 = 18;
-/// Of these, digits after the point.
-pub(super) const SCALE: i8 = 2;
 
 /// Format of the files. It grows when files of an earlier version must be written anew.
 pub(super) const FORMAT: i64 = 1;

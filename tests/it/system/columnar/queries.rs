@@ -147,6 +147,11 @@ fn what_may_differ_is_refused_before_it_runs() {
                 "use extract(epoch FROM",
             ),
             ("SELECT now() - sale_time FROM fact_sales", ""),
+            (
+                "SELECT \"date_part\"('epoch', sale_time) FROM fact_sales",
+                "use extract(epoch FROM",
+            ),
+            ("SELECT datepart('epoch', sale_time) FROM fact_sales", ""),
             ("SELECT category || 'x' FROM fact_sales", "operator ||"),
             (
                 "SELECT * FROM fact_sales WHERE category ILIKE 'b%'",

@@ -78,6 +78,23 @@ pub async fn shop() -> Database<'static> {
     server().await.copy("filled", "shop").await
 }
 
+/// Adds orders of the month before the shop's 30 days, which may lie in a single one; each month has its partition then.
+pub async fn order_a_month_earlier(admin: &Client) {
+    let orders = "
+        WITH o AS (
+            SELECT place, (((extract(epoch FROM f.month) + place * 9000) * 1000 - 1577836800000)::bigint << 22) AS id
+            FROM generate_series(1, 40) AS place,
+                 (SELECT date_trunc('month', date_trunc('month', min(created_at), 'UTC') - interval '1 day', 'UTC') FROM shop.orders) AS f (month)
+        ), made AS (
+            INSERT INTO shop.orders (order_id, user_id, status, total_amount, created_at, updated_at, completed_at)
+            SELECT id, 1 + place, 3, 7.5, shop.order_time(id), shop.order_time(id), shop.order_time(id) FROM o
+        )
+        INSERT INTO shop.order_items (order_id, created_at, line_no, product_id, quantity, price)
+        SELECT id, shop.order_time(id), 1, (SELECT min(product_id) FROM shop.products), 1, 7.5 FROM o";
+    admin.batch(orders).await.unwrap();
+    admin.batch("SELECT htap.house_strays()").await.unwrap();
+}
+
 async fn ask(client: &Client, sql: &str) -> Table {
     client
         .query(sql, &[])

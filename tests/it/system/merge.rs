@@ -7,7 +7,7 @@
 mod steps;
 
 use super::refresh::{differences, shipped, view};
-use super::{ask, number, shop, sqlstate};
+use super::{ask, number, order_a_month_earlier, shop, sqlstate};
 use crate::it::server::{Database, Server, block_on, pid, until};
 use htap_top::pg::{Client, Param};
 use htap_top::system::definition::SUMMARIES;
@@ -656,7 +656,7 @@ fn a_month_that_comes_or_goes_meanwhile_is_not_counted_twice() {
         let database = shop().await;
         let (admin, other) = (database.connect().await, database.connect().await);
         let merger = refresh::connect(&database.target()).await.unwrap();
-        admin.batch("SELECT htap.house_strays()").await.unwrap();
+        order_a_month_earlier(&admin).await;
         merge_all(&merger).await;
         // Any past month.
         let fullest = "SELECT quote_literal(min(created_at)::text) AS at FROM shop.orders

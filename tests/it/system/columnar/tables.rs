@@ -3,6 +3,7 @@
 
 use super::{Store, hour, number};
 use crate::it::server::block_on;
+use crate::it::system::order_a_month_earlier;
 use htap_top::columnar::ColumnarError;
 use htap_top::pg::Client;
 use parquet::file::metadata::ParquetMetaDataReader;
@@ -169,15 +170,9 @@ fn months_that_are_made_attached_and_detached_are_seen() {
     block_on(async {
         let store = Store::new().await;
         let client = &store.client;
-        let month = "date_trunc('month', now()) - interval '1 month'";
-        // On the last day of a month the shop's 30 days hold no other.
-        let more = format!(
-            "INSERT INTO shop.orders (order_id, user_id, status, total_amount, created_at, updated_at)
-             SELECT n.id, 1 + n.place, 4, 7.5, shop.order_time(n.id), shop.order_time(n.id)
-             FROM (SELECT place, (((extract(epoch FROM {month}) + place * 9000) * 1000 - 1577836800000)::bigint << 22) AS id
-                   FROM generate_series(1, 40) AS place) AS n"
-        );
-        client.batch(&more).await.unwrap();
+        order_a_month_earlier(client).await;
+        let first = "SELECT extract(epoch FROM date_trunc('month', min(created_at), 'UTC'))::bigint FROM shop.orders";
+        let month = format!("to_timestamp({})", number(client, first).await);
         store.sync(None).await.unwrap();
         let rows = format!(
             "SELECT count(*) FROM shop.orders WHERE created_at >= {month} AND created_at < {month} + interval '1 month'"

@@ -123,11 +123,12 @@ fn an_archive_in_csv_holds_everything() {
         archive(&client, &wanted, |what| said.push(what.to_owned()))
             .await
             .unwrap();
-        assert!(
-            said.iter()
-                .any(|what| what.contains("pending, paid or shipped: 1;")),
-            "{said:?}"
-        );
+        // In the first days of a month the month before has more than the one that was made.
+        let open = "SELECT count(*) FROM public.orders WHERE status < 3";
+        let open = number(&client, open).await;
+        assert!(open > 0);
+        let told = format!("pending, paid or shipped: {open};");
+        assert!(said.iter().any(|what| what.contains(&told)), "{said:?}");
 
         let wanted = Archive {
             drop: true,

@@ -150,6 +150,9 @@ struct Stopped {
 impl Stopped {
     async fn start(database: &Database<'_>) -> Self {
         let lock = database.connect().await;
+        // In the first hour of a month that of the last orders is not there yet.
+        let months = "SELECT htap.make_months(now() - interval '1 hour', 3)";
+        lock.batch(months).await.unwrap();
         let month = ask(
             &lock,
             "SELECT 'shop.orders' || suffix AS name FROM htap.month_of(now() - interval '1 hour')",

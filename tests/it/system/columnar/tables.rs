@@ -281,7 +281,10 @@ fn an_amount_of_many_digits_makes_its_own_file_wider() {
             UPDATE mart.fact_sales SET sales_amount = 123456789012345678.90
             WHERE (order_id, line_no) = (SELECT order_id, line_no FROM mart.fact_sales ORDER BY sale_time LIMIT 1)";
         store.client.batch(large).await.unwrap();
-        let done = store.sync(None).await.unwrap();
+        // A month that is not over, so that its days have files of their own.
+        let day = "date_trunc('month', now() - interval '14 days', 'UTC') + interval '20 days'";
+        let until = hour(&store.client, day).await;
+        let done = store.sync(Some(until)).await.unwrap();
         assert!(done.written > 5, "{done:?}");
         let mut digits = Vec::new();
         for file in std::fs::read_dir(store.folder.path()).unwrap() {

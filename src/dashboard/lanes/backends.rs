@@ -105,13 +105,14 @@ impl Lanes {
             let bar = self.see(key, at_ms, opens.then_some(start_ms), String::new);
             if let Some(bar) = bar.filter(|bar| bar.size < size) {
                 bar.size = size;
-                let of = match application {
-                    "" => String::new(),
-                    one => format!("{one} "),
-                };
                 let wait = if size == 1 { "waits" } else { "wait" };
                 let head = name(head, Lane::Statement);
-                bar.name = Clean::from(format!("{size} {of}{wait} for {head}"));
+                // Cut from the end where there is little room: who is waited for matters most.
+                let waiting = match application {
+                    "" => String::new(),
+                    one => format!(" (waiting: {one})"),
+                };
+                bar.name = Clean::from(format!("{size} {wait} for {head}{waiting}"));
             }
         }
     }
@@ -422,7 +423,7 @@ mod tests {
         assert_eq!(told(&lanes), []);
         sample(&mut lanes, 10_000, &queue);
         sample(&mut lanes, 11_000, &short);
-        let name = "2 app wait for app, pid 1: ALTER TABLE t".to_owned();
+        let name = "2 wait for app, pid 1: ALTER TABLE t (waiting: app)".to_owned();
         assert_eq!(told(&lanes), [(Lane::LockQueue, name.clone(), 8_000, None)]);
         sample(&mut lanes, 12_000, &[]);
         assert_eq!(told(&lanes), [(Lane::LockQueue, name, 8_000, Some(11_500))]);

@@ -198,7 +198,7 @@ fn assert_replayed(state: &Path, pids: [i64; 3]) {
     let report = fs::read_to_string(&path).unwrap();
     assert_told(&report, pids);
     let went_on = section(&report, "What went on");
-    for words in ["lock queue", "2 wait for x", "trouble"] {
+    for words in ["lock queue", "2 wait for pid ", "trouble"] {
         assert!(went_on.contains(words), "{words} is not in:{went_on}");
     }
     let troubles = text(&replay(&["--troubles"]).output().unwrap()).0;

@@ -106,13 +106,17 @@ impl Lanes {
             if let Some(bar) = bar.filter(|bar| bar.size < size) {
                 bar.size = size;
                 let wait = if size == 1 { "waits" } else { "wait" };
-                let head = name(head, Lane::Statement);
-                // Cut from the end where there is little room: who is waited for matters most.
+                let holder = match named(head) {
+                    Some(name) => format!("pid {pid} ({name})"),
+                    None => format!("pid {pid}"),
+                };
+                let statement = words(head);
+                // Little room cuts the end: who is waited for matters most.
                 let waiting = match application {
                     "" => String::new(),
                     one => format!(" (waiting: {one})"),
                 };
-                bar.name = Clean::from(format!("{size} {wait} for {head}{waiting}"));
+                bar.name = Clean::from(format!("{size} {wait} for {holder}: {statement}{waiting}"));
             }
         }
     }
@@ -219,32 +223,37 @@ fn class(row: Backend<'_>) -> Option<WorkClass> {
     all.find(|class| row.class().is(class.name()))
 }
 
+/// The application, or the role of one that has no name.
+fn named(row: Backend<'_>) -> Option<&str> {
+    let names = [row.application_name(), row.usename()];
+    let mut names = names.into_iter().map(Text::shown);
+    names.find(|name| !name.is_empty())
+}
+
 /// The application and the process: `checkout, pid 812`.
 fn who(row: Backend<'_>) -> String {
-    let named = [row.application_name(), row.usename()];
-    let named = named.into_iter().map(Text::shown);
     let pid = row.pid().unwrap_or(0);
-    let mut named = named.filter(|name| !name.is_empty());
-    match named.next() {
+    match named(row) {
         Some(name) if pid > 0 => format!("{name}, pid {pid}"),
         Some(name) => name.to_owned(),
         None => format!("pid {pid}"),
     }
 }
 
+/// The beginning of a statement. Bars are in reports and their pictures, too, which hold no literals.
+fn words(row: Backend<'_>) -> String {
+    let query = mask(without_comments(row.query().shown()));
+    let words = query.split_whitespace().collect::<Vec<_>>().join(" ");
+    text::cut(&words, QUERY_COLUMNS).into_owned()
+}
+
 fn name(row: Backend<'_>, lane: Lane) -> String {
     let query = without_comments(row.query().shown());
-    let words = || {
-        // Bars are in reports and their pictures, too, which hold no literals.
-        let query = mask(query);
-        let words = query.split_whitespace().collect::<Vec<_>>().join(" ");
-        text::cut(&words, QUERY_COLUMNS).into_owned()
-    };
     match lane {
-        Lane::Refresh => refreshed(query).map_or_else(words, str::to_owned),
-        Lane::Maintenance => words(),
+        Lane::Refresh => refreshed(query).map_or_else(|| words(row), str::to_owned),
+        Lane::Maintenance => words(row),
         Lane::Backup => row.application_name().shown().to_owned(),
-        Lane::Statement => format!("{}: {}", who(row), words()),
+        Lane::Statement => format!("{}: {}", who(row), words(row)),
         _ => who(row),
     }
 }
@@ -423,7 +432,7 @@ mod tests {
         assert_eq!(told(&lanes), []);
         sample(&mut lanes, 10_000, &queue);
         sample(&mut lanes, 11_000, &short);
-        let name = "2 wait for app, pid 1: ALTER TABLE t (waiting: app)".to_owned();
+        let name = "2 wait for pid 1 (app): ALTER TABLE t (waiting: app)".to_owned();
         assert_eq!(told(&lanes), [(Lane::LockQueue, name.clone(), 8_000, None)]);
         sample(&mut lanes, 12_000, &[]);
         assert_eq!(told(&lanes), [(Lane::LockQueue, name, 8_000, Some(11_500))]);

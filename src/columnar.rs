@@ -38,6 +38,7 @@ mod rows;
 mod scan;
 pub mod serve;
 mod session;
+mod share;
 mod store;
 pub mod sync;
 mod table;

@@ -90,6 +90,8 @@ pub(super) fn context(limits: &Limits) -> SessionContext {
     options_of_engine
         .execution
         .skip_partial_aggregation_probe_ratio_threshold = 0.3;
+    // Tables divide their files themselves.
+    options_of_engine.optimizer.repartition_file_scans = false;
     let sql = &mut options_of_engine.sql_parser;
     sql.parse_float_as_decimal = true;
     sql.map_string_types_to_utf8view = false;

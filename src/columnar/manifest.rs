@@ -6,14 +6,16 @@ use super::hours::{Dirty, Span};
 use super::table::{FORMAT, TABLES, Table as Relation};
 use crate::pg::{Client, Param, PgError, Table};
 use futures_util::future::join4;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A file, as `htap.column_file` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Number and hours.
     pub(super) span: Span,
-    /// Rows of each hour, in their order in the file.
-    pub(super) hour_rows: Vec<u64>,
+    /// Rows of the file.
+    pub(super) rows: u64,
     /// Length in bytes.
     pub(super) bytes: u64,
     /// SHA-256 in hexadecimal.
@@ -23,11 +25,6 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Rows of the file.
-    pub(super) fn rows(&self) -> u64 {
-        self.hour_rows.iter().sum()
-    }
-
     /// Name of the file in the folder.
     pub(super) fn name(&self, relation: &Relation, store: &str) -> String {
         name(relation, store, self.span.id)
@@ -179,9 +176,12 @@ const RELATIONS: &str = "
 
 const FILES: &str = "
     SELECT f.relation, f.file_id, (extract(epoch FROM f.from_hour) / 3600)::bigint AS from_hour,
-           (extract(epoch FROM f.to_hour) / 3600)::bigint AS to_hour, pg_catalog.array_to_string(f.hour_rows, ' ') AS hour_rows,
-           f.bytes, pg_catalog.encode(f.sha256, 'hex') AS sha256, f.format::bigint AS format
+           (extract(epoch FROM f.to_hour) / 3600)::bigint AS to_hour, f.rows, f.bytes, pg_catalog.encode(f.sha256, 'hex') AS sha256, f.format::bigint AS format
     FROM htap.column_file AS f ORDER BY f.file_id";
+
+/// Rows of the hours of files, in their order in the file.
+const HOUR_ROWS: &str = "
+    SELECT f.file_id, pg_catalog.array_to_string(f.hour_rows, ' ') AS hour_rows FROM htap.column_file AS f WHERE f.file_id = ANY ($1)";
 
 /// Whether the schema is there, and which of its tables this role may not read.
 const PRESENT: &str = "
@@ -208,7 +208,16 @@ pub(super) enum Found {
 
 /// Reads the manifest. Refuses a shop that is none, or an earlier one than this program knows.
 pub(super) async fn read(client: &Client) -> Result<Found, ColumnarError> {
-    let failed = || ColumnarError::server("read htap.column_file");
+    need_present(client).await?;
+    read_present(client).await
+}
+
+fn failed() -> impl FnOnce(PgError) -> ColumnarError {
+    ColumnarError::server("read htap.column_file")
+}
+
+/// Returns an error if the tables of the manifest are missing, or this role may not read them. Reads only the catalogue.
+pub(super) async fn need_present(client: &Client) -> Result<(), ColumnarError> {
     let present = client.query_again(PRESENT).await.map_err(failed())?;
     if !present.first("present").is_true() {
         return Err(ColumnarError::Refused(
@@ -220,6 +229,11 @@ pub(super) async fn read(client: &Client) -> Result<Found, ColumnarError> {
             "this role may not read {hidden}: GRANT SELECT ON {hidden} TO …, or use a member of htap_olap"
         )));
     }
+    Ok(())
+}
+
+/// Reads the manifest, whose tables are there.
+pub(super) async fn read_present(client: &Client) -> Result<Found, ColumnarError> {
     // All at once: a query waits for one answer instead of four.
     let (store, relations, files, dirty) = join4(
         client.query_again(STORE),
@@ -285,17 +299,65 @@ fn barred(table: &Relation, relations: &Table, row: usize) -> Option<Barred> {
 fn entry(files: &Table, row: usize) -> Option<Entry> {
     let int = |name: &str| files.get(row, name).int();
     let text = |name: &str| files.get(row, name).text().unwrap_or_default();
-    let rows = text("hour_rows").split_ascii_whitespace();
     Some(Entry {
         span: Span {
             id: int("file_id")?,
             hours: int("from_hour")?..int("to_hour")?,
         },
-        hour_rows: rows.map(|rows| rows.parse().unwrap_or_default()).collect(),
+        rows: int("rows")?.unsigned_abs(),
         bytes: int("bytes")?.unsigned_abs(),
         sha256: text("sha256").to_owned(),
         format: int("format")?,
     })
+}
+
+/// Rows of each hour by the numbers of files, in their order in the file.
+pub(super) type HourRows = BTreeMap<i64, Arc<[u64]>>;
+
+/// The rows of hours that a session has read. They are most of a manifest, and never change: a file that is written anew has
+/// another number, but for a server that was restored to an earlier moment, so that the checksum counts, too.
+#[derive(Debug, Default)]
+pub(super) struct KnownRows {
+    of_files: Arc<HourRows>,
+    sha256: BTreeMap<i64, String>,
+}
+
+impl KnownRows {
+    /// The rows of the hours of all files of a manifest, of which only those that are new are read.
+    pub(super) async fn of(
+        &mut self,
+        client: &Client,
+        manifest: &Manifest,
+    ) -> Result<Arc<HourRows>, ColumnarError> {
+        let files: BTreeMap<i64, &Entry> = manifest
+            .files()
+            .map(|(_, file)| (file.span.id, file))
+            .collect();
+        self.sha256
+            .retain(|id, sha256| files.get(id).is_some_and(|file| file.sha256 == *sha256));
+        let new: Vec<i64> = { files.keys().copied() }
+            .filter(|id| !self.sha256.contains_key(id))
+            .collect();
+        let mut of_files: HourRows = HourRows::clone(&self.of_files);
+        if new.is_empty() && of_files.len() == files.len() {
+            return Ok(Arc::clone(&self.of_files));
+        }
+        of_files.retain(|id, _| self.sha256.contains_key(id));
+        let read = client.query(HOUR_ROWS, &[Param::Ints(&new)]).await;
+        let read = read.map_err(failed())?;
+        for row in 0..read.rows.len() {
+            let hours = read.get(row, "hour_rows").text().unwrap_or_default();
+            let hours = hours.split_ascii_whitespace();
+            let hours = hours.map(|rows| rows.parse().unwrap_or_default());
+            if let Some(id) = read.get(row, "file_id").int() {
+                of_files.insert(id, hours.collect());
+            }
+        }
+        self.of_files = Arc::new(of_files);
+        let sha256 = files.iter().map(|(id, file)| (*id, file.sha256.clone()));
+        self.sha256 = sha256.collect();
+        Ok(Arc::clone(&self.of_files))
+    }
 }
 
 fn changed(dirty: &Table, rows: Vec<usize>) -> Dirty {

@@ -3,12 +3,14 @@
 use super::error::ColumnarError;
 use super::file::Writer;
 use super::hours::{answered, ranges};
-use super::manifest::{Held, Manifest};
+use super::manifest::{Held, HourRows, Manifest};
 use super::pushed::{Pushed, is_of_hours, needed};
 use super::reader::{Opened, Readers};
 use super::rows;
+use super::share::{divided, select, with_rows};
 use super::table::Table;
 use super::tally::Tally;
+use super::zone::Zone;
 use crate::pg::Client;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -22,7 +24,6 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
@@ -39,6 +40,12 @@ pub(super) struct Snapshot {
     pub(super) manifest: Arc<Manifest>,
     /// The files of the manifest, opened: whatever is removed meanwhile can still be read.
     pub(super) files: Arc<BTreeMap<i64, Arc<Opened>>>,
+    /// Rows of their hours.
+    pub(super) hour_rows: Arc<HourRows>,
+    /// Whether the database orders texts by their bytes.
+    pub(super) bytewise: bool,
+    /// The time zone of the transaction.
+    pub(super) zone: Arc<Zone>,
     /// What was read.
     pub(super) tally: Arc<Tally>,
     /// Folder for temporary files.
@@ -104,10 +111,16 @@ impl TableProvider for Scanned {
         let mut held = answered(store.spans(), &store.dirty);
         held.retain(|hour, _| hours.contains(hour));
         let open = from_rows(&mut held, &hours);
-        let mut files = self.files(store, &held)?;
+        let mut groups = self.files(store, &held, state.config().target_partitions())?;
         if !snapshot.dry {
             let wanted = needed(self.table, projection, filters);
-            files.extend(self.rows(&open, &pushed, &wanted).await.map_err(external)?);
+            let rows = self.rows(&open, &pushed, &wanted).await;
+            // The last group has the fewest rows.
+            match (rows.map_err(external)?, groups.last_mut()) {
+                (Some(file), Some(last)) => last.push(file),
+                (Some(file), None) => groups.push(FileGroup::new(vec![file])),
+                (None, _) => {}
+            }
         }
         let source = ParquetSource::new(self.schema())
             .with_parquet_file_reader_factory(Arc::new(Readers {
@@ -116,7 +129,6 @@ impl TableProvider for Scanned {
             .with_pushdown_filters(true)
             .with_reorder_filters(true)
             .with_enable_page_index(true);
-        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
                 .with_file_groups(groups)
@@ -128,12 +140,13 @@ impl TableProvider for Scanned {
 }
 
 impl Scanned {
-    /// The files that answer for hours, each with the rows of its hours alone.
+    /// The files that answer for hours, each with the rows of its hours alone, for so many threads.
     fn files(
         &self,
         store: &Held,
         held: &BTreeMap<i64, i64>,
-    ) -> Result<Vec<PartitionedFile>, DataFusionError> {
+        threads: usize,
+    ) -> Result<Vec<FileGroup>, DataFusionError> {
         let snapshot = &self.snapshot;
         let mut of_file: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
         for (hour, file) in held {
@@ -141,23 +154,21 @@ impl Scanned {
         }
         let (mut files, mut rows) = (Vec::new(), 0);
         for (id, hours) in of_file {
-            let Some((entry, opened)) = store.file(id).zip(snapshot.files.get(&id)) else {
+            let opened = store.file(id).zip(snapshot.files.get(&id));
+            let opened = opened.zip(snapshot.hour_rows.get(&id));
+            let Some(((entry, opened), hour_rows)) = opened else {
                 return Err(DataFusionError::Internal(format!(
                     "file {id} was not opened"
                 )));
             };
-            let (selection, selected) = select(&entry.hour_rows, entry.span.hours.start, &hours);
-            rows += selected;
-            if selected == 0 {
-                continue;
+            let filled = with_rows(entry.span.hours.start, hour_rows);
+            let wanted: Vec<(i64, u64)> = { filled }
+                .filter(|(hour, _)| hours.contains(hour))
+                .collect();
+            rows += wanted.iter().map(|(_, rows)| rows).sum::<u64>();
+            if !wanted.is_empty() {
+                files.push(((entry, opened, hour_rows), wanted));
             }
-            let file = PartitionedFile::new(opened.name.clone(), entry.bytes)
-                .with_extension(Arc::clone(opened));
-            files.push(if selected == entry.rows() {
-                file
-            } else {
-                file.with_extension(ParquetRowSelection::new(selection))
-            });
         }
         let tally = &snapshot.tally;
         tally.files.fetch_add(files.len() as u64, Ordering::Relaxed);
@@ -170,7 +181,18 @@ impl Scanned {
         tally
             .all_changed
             .fetch_or(store.dirty.all, Ordering::Relaxed);
-        Ok(files)
+        let groups = divided(files, threads).into_iter().map(|group| {
+            let parts = group.iter().map(|((entry, opened, hour_rows), hours)| {
+                let file = PartitionedFile::new(opened.name.clone(), entry.bytes)
+                    .with_extension(Arc::clone(opened));
+                match select(entry.span.hours.start, hour_rows, hours) {
+                    None => file,
+                    Some(rows) => file.with_extension(ParquetRowSelection::new(rows)),
+                }
+            });
+            FileGroup::new(parts.collect())
+        });
+        Ok(groups.collect())
     }
 
     /// The rows of hours that no file answers for, as a file that only this query has.
@@ -252,26 +274,6 @@ fn gaps(held: &BTreeMap<i64, i64>, hours: &Range<i64>) -> Vec<Range<i64>> {
     gaps
 }
 
-/// The rows of a file that belong to `hours`, and their number.
-fn select(hour_rows: &[u64], first: i64, hours: &BTreeSet<i64>) -> (RowSelection, u64) {
-    let mut selected = 0;
-    let selectors = hour_rows
-        .iter()
-        .zip(first..)
-        .filter(|(rows, _)| **rows > 0)
-        .map(|(rows, hour)| {
-            let count = usize::try_from(*rows).unwrap_or(usize::MAX);
-            if hours.contains(&hour) {
-                selected += rows;
-                RowSelector::select(count)
-            } else {
-                RowSelector::skip(count)
-            }
-        });
-    let selection = RowSelection::from(selectors.collect::<Vec<_>>());
-    (selection, selected)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,20 +295,5 @@ mod tests {
             std::slice::from_ref(&(i64::MIN..312))
         );
         assert_eq!(held.len(), 88);
-    }
-
-    #[test]
-    fn rows_of_other_hours_are_skipped() {
-        let (selection, rows) = select(&[3, 0, 4, 5], 10, &BTreeSet::from([10, 11, 13]));
-        assert_eq!(rows, 8);
-        let selectors: Vec<RowSelector> = selection.into();
-        assert_eq!(
-            selectors,
-            [
-                RowSelector::select(3),
-                RowSelector::skip(4),
-                RowSelector::select(5)
-            ]
-        );
     }
 }

@@ -1,8 +1,9 @@
 //! Sessions with the server, and the snapshots in which queries run.
 
 use super::bucket::Bucket;
+use super::engine;
 use super::error::ColumnarError;
-use super::manifest::{self, Found, Manifest};
+use super::manifest::{self, Found, KnownRows, Manifest};
 use super::options::Options;
 use super::place::Place;
 use super::reader::{self, Opened};
@@ -12,12 +13,22 @@ use super::tally::Tally;
 use super::zone::Zone;
 use crate::pg::session::SEARCH_PATH;
 use crate::pg::{Class, Client, Description, Settings, Target, owners};
+use futures_util::future::{join, join3};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What a session need not read or open again for each query.
+#[derive(Debug, Default)]
+struct Known {
+    /// The bucket of the files.
+    bucket: Option<Arc<Bucket>>,
+    rows: KnownRows,
+    zone: Option<Arc<Zone>>,
+}
 
 /// A session with the server, in which queries follow each other.
 #[derive(Debug)]
@@ -28,8 +39,7 @@ pub(super) struct Session {
     proven: bool,
     /// `None` before the first use, and after one that was dropped halfway.
     client: Option<Arc<Client>>,
-    /// The bucket of the files.
-    bucket: Option<Arc<Bucket>>,
+    known: Known,
     /// Whether one snapshot serves all queries until [`Self::release`].
     holds: bool,
     held: Option<Snapshot>,
@@ -43,7 +53,7 @@ impl Session {
             options: options.clone(),
             proven: false,
             client: None,
-            bucket: None,
+            known: Known::default(),
             holds: false,
             held: None,
         }
@@ -57,32 +67,38 @@ impl Session {
         }
     }
 
-    /// Begins a transaction, and opens the files that its manifest names. [`Self::end`] ends it; if a task is dropped in
-    /// between, so is the session with the server, and what it does.
-    pub(super) async fn begin(&mut self) -> Result<Snapshot, ColumnarError> {
-        if let Some(held) = self.held.take() {
+    /// Begins a transaction in this time zone, or in that of the user's own sessions, and opens the files that its manifest
+    /// names. [`Self::end`] ends it; if a task is dropped in between, so is the session with the server, and what it does.
+    pub(super) async fn begin(&mut self, zone: Option<&str>) -> Result<Snapshot, ColumnarError> {
+        if let Some(mut held) = self.held.take() {
+            let set = Zone::set(&held.client, zone).await;
+            let zone = match set {
+                Ok(name) => self.known.zone(&held.client, name, &held.manifest).await,
+                Err(error) => Err(error),
+            };
+            if zone.is_err() {
+                self.held = Some(held.clone());
+            }
+            held.zone = zone?;
             return Ok(held);
         }
         let kept = self.client.is_some();
-        match self.begin_anew().await {
+        match self.begin_anew(zone).await {
             // The server ended it while nobody used it, and this was not noticed yet; or it forgot the name of a statement.
             Err(ColumnarError::Server { source, .. })
                 if kept
                     && (matches!(source.class, Class::Reconnect | Class::BackOff)
                         || source.is_name_at_fault()) =>
             {
-                self.begin_anew().await
+                self.begin_anew(zone).await
             }
             begun => begun,
         }
     }
 
-    async fn begin_anew(&mut self) -> Result<Snapshot, ColumnarError> {
+    async fn begin_anew(&mut self, zone: Option<&str>) -> Result<Snapshot, ColumnarError> {
         let client = self.lend().await?;
-        // The owners of an hour ago may be others now.
-        let trusted = owners::trust_the_shop(&client).await;
-        trusted.map_err(ColumnarError::server("trust the shop"))?;
-        snapshot(client, &self.options, &mut self.bucket).await
+        snapshot(client, &self.options, &mut self.known, zone).await
     }
 
     /// Ends the transaction of a snapshot, unless it is held.
@@ -136,6 +152,8 @@ impl Session {
                     .to_owned(),
             ));
         }
+        // Another server may have another time zone database.
+        self.known.zone = None;
         Ok(Arc::new(client))
     }
 
@@ -180,30 +198,72 @@ impl Session {
     }
 }
 
+impl Known {
+    /// The zone of the open transaction, whose name this is, for times around those of the tables.
+    async fn zone(
+        &mut self,
+        client: &Client,
+        name: String,
+        manifest: &Manifest,
+    ) -> Result<Arc<Zone>, ColumnarError> {
+        let starts = manifest.files().map(|(_, file)| file.span.hours.start);
+        let first = starts.min().unwrap_or(manifest.now_hour);
+        let hours = first..manifest.now_hour + 1;
+        let known = self.zone.as_ref();
+        if let Some(zone) = known.filter(|zone| zone.serves(&name, &hours)) {
+            return Ok(Arc::clone(zone));
+        }
+        let zone = Arc::new(Zone::read(client, name, &hours).await?);
+        self.zone = Some(Arc::clone(&zone));
+        Ok(zone)
+    }
+}
+
 /// Schemas in which the names of a query are looked up.
 const NAMES: &str = "pg_catalog, mart, pg_temp";
 
 /// Attempts to open the files of a manifest, while a sync replaces them.
 const ATTEMPTS: u32 = 5;
 
+/// Begins a transaction in this time zone; returns the manifest, whether the database orders texts by their bytes, and the name of
+/// the zone.
+async fn begin_and_read(
+    client: &Client,
+    zone: Option<&str>,
+) -> Result<(Manifest, bool, String), ColumnarError> {
+    // The owners of an hour ago may be others now.
+    let (begun, present) = join(
+        owners::trust_the_shop_and_begin_as(client, "ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        manifest::need_present(client),
+    )
+    .await;
+    begun.map_err(ColumnarError::server("trust the shop"))?;
+    present?;
+    let (found, bytewise, zone) = join3(
+        manifest::read_present(client),
+        engine::bytewise(client),
+        Zone::set(client, zone),
+    )
+    .await;
+    let manifest = match found? {
+        Found::Store(manifest) => manifest,
+        Found::Nothing(why) => {
+            return Err(ColumnarError::Refused(format!(
+                "{why}: run htap-top columnar sync first"
+            )));
+        }
+    };
+    Ok((manifest, bytewise?, zone?))
+}
+
 async fn snapshot(
     client: Arc<Client>,
     options: &Options,
-    bucket: &mut Option<Arc<Bucket>>,
+    known: &mut Known,
+    zone: Option<&str>,
 ) -> Result<Snapshot, ColumnarError> {
     for attempt in 1.. {
-        let begun = client
-            .begin_as("ISOLATION LEVEL REPEATABLE READ READ ONLY", "")
-            .await;
-        begun.map_err(ColumnarError::server("begin a transaction"))?;
-        let manifest = match manifest::read(&client).await? {
-            Found::Store(manifest) => manifest,
-            Found::Nothing(why) => {
-                return Err(ColumnarError::Refused(format!(
-                    "{why}: run htap-top columnar sync first"
-                )));
-            }
-        };
+        let (manifest, bytewise, zone) = begin_and_read(&client, zone).await?;
         manifest.need_known_formats()?;
         let place = match &options.folder {
             Some(place) => place.clone(),
@@ -212,14 +272,19 @@ async fn snapshot(
         let opened = match &place {
             Place::Folder(folder) => open(&manifest, folder),
             Place::Bucket { name, prefix } => {
-                let bucket = of_place(bucket, &place, name, prefix)?;
+                let bucket = of_place(&mut known.bucket, &place, name, prefix)?;
                 Ok(objects(&manifest, &bucket, &options.spill))
             }
         };
         match opened {
             Ok(files) => {
+                let hour_rows = known.rows.of(&client, &manifest).await?;
+                let zone = known.zone(&client, zone, &manifest).await?;
                 return Ok(Snapshot {
                     client,
+                    hour_rows,
+                    bytewise,
+                    zone,
                     manifest: Arc::new(manifest),
                     files: Arc::new(files),
                     tally: Arc::new(Tally::default()),
@@ -316,17 +381,4 @@ fn open(manifest: &Manifest, folder: &Path) -> Result<BTreeMap<i64, Arc<Opened>>
         files.insert(entry.span.id, Arc::new(opened));
     }
     Ok(files)
-}
-
-/// The zone of this name, or that which the user's own sessions have, for times around those of the tables.
-pub(super) async fn zone(
-    snapshot: &Snapshot,
-    name: Option<&str>,
-) -> Result<Arc<Zone>, ColumnarError> {
-    let manifest = &snapshot.manifest;
-    let starts = manifest.files().map(|(_, file)| file.span.hours.start);
-    let first = starts.min();
-    let hours = first.unwrap_or(manifest.now_hour)..manifest.now_hour + 1;
-    let zone = Zone::read(&snapshot.client, name, hours).await?;
-    Ok(Arc::new(zone))
 }

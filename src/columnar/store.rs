@@ -7,7 +7,7 @@ use super::names;
 use super::options::Options;
 use super::report;
 use super::scan::{Scanned, Snapshot};
-use super::session::{self, Session};
+use super::session::Session;
 use super::table::TABLES;
 use super::tally::Tally;
 use super::zone::Zone;
@@ -19,7 +19,6 @@ use datafusion::execution::context::SessionContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use futures_util::TryStreamExt;
-use futures_util::future::join;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -148,8 +147,8 @@ impl Columnar {
     ) -> Result<Running, ColumnarError> {
         let mut limit = Limit::new(timeout);
         let answered = limit.within(async {
-            let snapshot = session.begin().await?;
-            let planned = Planned::new(&self.limits, &snapshot, ast, mode, zone).await;
+            let snapshot = session.begin(zone).await?;
+            let planned = Planned::new(&self.limits, &snapshot, ast, mode).await;
             // Everything that the server must tell is here.
             session.end(&snapshot).await;
             planned?.run().await
@@ -175,7 +174,6 @@ impl Planned {
         snapshot: &Snapshot,
         ast: Ast,
         mode: Mode,
-        zone: Option<&str>,
     ) -> Result<Self, ColumnarError> {
         let context = engine::context(limits);
         // The snapshot may serve several queries, each with its own counts.
@@ -184,9 +182,7 @@ impl Planned {
             dry: mode == Mode::Explain,
             ..snapshot.clone()
         };
-        let server = &snapshot.client;
-        let (bytewise, zone) = join(engine::bytewise(server), session::zone(&snapshot, zone)).await;
-        let (zone, bytewise) = (zone?, bytewise?);
+        let (server, zone) = (&snapshot.client, Arc::clone(&snapshot.zone));
         let read = Arc::new(snapshot.clone());
         for table in &TABLES {
             let scanned = Scanned {
@@ -196,7 +192,7 @@ impl Planned {
             let registered = context.register_table(table.bare_name(), Arc::new(scanned));
             registered.map_err(failed)?;
         }
-        let planning = engine::plan(&context, &snapshot.client, ast.clone(), &zone, bytewise);
+        let planning = engine::plan(&context, server, ast.clone(), &zone, snapshot.bytewise);
         let plan = Box::pin(planning).await?;
         let names = names::of(&ast, &plan, engine::is_before_14(server));
         let state = context.state();

@@ -198,7 +198,7 @@ impl Sync {
                 }
                 let written = self.write(held.table, unit).await?;
                 done.written += 1;
-                done.rows += written.rows();
+                done.rows += written.rows;
                 done.bytes += written.bytes;
             }
         }
@@ -349,7 +349,7 @@ impl Sync {
         let counts: Vec<i64> = hour_rows.iter().map(|rows| *rows as i64).collect();
         let entry = Entry {
             span: Span { id, hours },
-            hour_rows,
+            rows: hour_rows.iter().sum(),
             bytes: kept.bytes,
             sha256: kept.sha256,
             format: FORMAT,
@@ -361,7 +361,7 @@ impl Sync {
             from,
             to,
             Param::Ints(&counts),
-            Param::Int(entry.rows() as i64),
+            Param::Int(entry.rows as i64),
             Param::Int(entry.bytes as i64),
             Param::Text(&entry.sha256),
             Param::Int(FORMAT),

@@ -1,9 +1,12 @@
 //! The session's time zone: its offsets from UTC as PostgreSQL has them, so that no second time zone database can differ.
 
 use super::error::ColumnarError;
+use super::hours::HOUR;
 use crate::pg::{Client, Param};
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use futures_util::future::join;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 /// A unit of date_trunc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,20 +45,41 @@ pub(super) struct Zone {
     pub(super) name: String,
     /// From these microseconds on it has this offset, in microseconds. Empty: UTC.
     offsets: Vec<(i64, i64)>,
-    /// Beyond these microseconds nothing is known.
+    /// Before and from these microseconds on nothing is known.
+    begin: i64,
     end: i64,
 }
 
-/// Reads the offsets, of quarters of an hour: no zone changes its offset at another time.
+/// Reads the offsets at all quarters of an hour of those six hours in which they change: no zone changes its offset at another
+/// time, nor back within six hours.
 const OFFSETS: &str = "
     SELECT (extract(epoch FROM o.at) * 1000000)::bigint AS at, (o.offset_s * 1000000)::bigint AS offset_us
-    FROM (SELECT t AS at, extract(timezone FROM t) AS offset_s, pg_catalog.lag(extract(timezone FROM t)) OVER (ORDER BY t) AS before
-          FROM generate_series(to_timestamp($1), to_timestamp($2), interval '15 minutes') AS t) AS o
+    FROM (
+        SELECT e.at, e.offset_s, pg_catalog.lag(e.offset_s) OVER (ORDER BY e.at) AS before
+        FROM (
+            SELECT q AS at, extract(timezone FROM q) AS offset_s
+            FROM (
+                SELECT t AS at, extract(timezone FROM t) AS offset_s, pg_catalog.lag(extract(timezone FROM t)) OVER (ORDER BY t) AS before
+                FROM generate_series(to_timestamp($1), to_timestamp($2), interval '6 hours') AS t
+            ) AS s
+            CROSS JOIN LATERAL generate_series(
+                s.at - CASE WHEN s.before IS NULL THEN interval '0' ELSE interval '6 hours' END, s.at, interval '15 minutes'
+            ) AS q
+            WHERE s.before IS DISTINCT FROM s.offset_s
+        ) AS e
+    ) AS o
     WHERE o.before IS DISTINCT FROM o.offset_s ORDER BY o.at";
 
 const SECOND: i64 = 1_000_000;
-/// Hours before and after the table's times that are read, too: a year, for times that are truncated to it.
+/// Hours before and after the table's times that are read, too.
 const MARGIN: i64 = 400 * 24;
+/// Hours of them that are needed: a year, for times that are truncated to it.
+const LEAST_MARGIN: i64 = 370 * 24;
+
+/// The microseconds around these hours.
+fn wanted(hours: &Range<i64>, margin: i64) -> Range<i64> {
+    (hours.start - margin) * HOUR..(hours.end + margin) * HOUR
+}
 
 impl Zone {
     /// UTC.
@@ -63,26 +87,47 @@ impl Zone {
         Self {
             name: "UTC".to_owned(),
             offsets: Vec::new(),
+            begin: i64::MIN,
             end: i64::MAX,
         }
     }
 
-    /// Makes the session's zone that of `wanted`, or that which the user's own sessions have, for this transaction; reads its
-    /// offsets for times around these hours.
-    pub(super) async fn read(
+    /// Makes the zone of the open transaction that of `wanted`, or that which the user's own sessions have; returns its name.
+    pub(super) async fn set(
         client: &Client,
         wanted: Option<&str>,
-        hours: std::ops::Range<i64>,
-    ) -> Result<Self, ColumnarError> {
+    ) -> Result<String, ColumnarError> {
         let failed = || ColumnarError::server("set the time zone");
-        let set = "
-            SELECT pg_catalog.set_config('TimeZone', coalesce($1, s.reset_val), true) AS name
-            FROM pg_catalog.pg_settings AS s WHERE s.name = 'TimeZone'";
-        let set = client
-            .query(set, &[Param::MaybeText(wanted)])
-            .await
-            .map_err(failed())?;
-        let name = set.first("name").text().unwrap_or("UTC").to_owned();
+        let name = if let Some(wanted) = wanted {
+            let set = "SELECT pg_catalog.set_config('TimeZone', $1, true) AS name";
+            client.query(set, &[Param::Text(wanted)]).await
+        } else {
+            // pg_settings computes all settings, which takes 1 ms.
+            let (set, name) = join(
+                client.batch("SET LOCAL TimeZone TO DEFAULT"),
+                client.query_again("SELECT pg_catalog.current_setting('TimeZone') AS name"),
+            )
+            .await;
+            set.map_err(failed())?;
+            name
+        };
+        let name = name.map_err(failed())?;
+        Ok(name.first("name").text().unwrap_or("UTC").to_owned())
+    }
+
+    /// Whether it is the zone of this name, and all is known that times around these hours need.
+    pub(super) fn serves(&self, name: &str, hours: &Range<i64>) -> bool {
+        let known = self.begin..self.end;
+        let wanted = wanted(hours, LEAST_MARGIN);
+        self.name == name && known.start <= wanted.start && wanted.end <= known.end
+    }
+
+    /// The zone of the open transaction, whose name this is, for times around these hours.
+    pub(super) async fn read(
+        client: &Client,
+        name: String,
+        hours: &Range<i64>,
+    ) -> Result<Self, ColumnarError> {
         let mut zone = Self {
             name,
             ..Self::utc()
@@ -90,15 +135,17 @@ impl Zone {
         if matches!(zone.name.as_str(), "UTC" | "Etc/UTC" | "GMT") {
             return Ok(zone);
         }
-        let (from, to) = ((hours.start - MARGIN) * 3600, (hours.end + MARGIN) * 3600);
-        let params = [Param::Float(from as f64), Param::Float(to as f64)];
-        let offsets = client.query(OFFSETS, &params).await.map_err(failed())?;
+        let wanted = wanted(hours, MARGIN);
+        let second = |at: i64| Param::Float((at / SECOND) as f64);
+        let params = [second(wanted.start), second(wanted.end)];
+        let offsets = client.query(OFFSETS, &params).await;
+        let offsets = offsets.map_err(ColumnarError::server("read the time zone"))?;
         let int = |row, name| offsets.get(row, name).int();
         let rows = 0..offsets.rows.len();
         zone.offsets = rows
             .filter_map(|row| Some((int(row, "at")?, int(row, "offset_us")?)))
             .collect();
-        zone.end = to * SECOND;
+        (zone.begin, zone.end) = (wanted.start, wanted.end);
         Ok(zone)
     }
 

@@ -51,11 +51,31 @@ pub(crate) async fn stranger(
 
 /// Returns an error if an untrusted role could have created the shop or a part of it. A missing shop is no error.
 pub(crate) async fn trust_the_shop(client: &Client) -> Result<(), PgError> {
-    let found = match of_shop(client).await {
-        Err(error) if error.is_name_at_fault() => of_shop(client).await,
+    let found = match of_shop(client, client.commit()).await {
+        Err(error) if error.is_name_at_fault() => of_shop(client, client.commit()).await,
         other => other,
     };
-    match told(&found?) {
+    trusted(&found?)
+}
+
+/// Like [`trust_the_shop`], and begins a transaction of this mode in the same round trip. If it fails, that transaction may
+/// be open.
+pub(crate) async fn trust_the_shop_and_begin_as(
+    client: &Client,
+    mode: &str,
+) -> Result<(), PgError> {
+    let found = match of_shop(client, client.commit_and_begin_as(mode)).await {
+        Err(error) if error.is_name_at_fault() => {
+            client.rollback().await?;
+            of_shop(client, client.commit_and_begin_as(mode)).await
+        }
+        other => other,
+    };
+    trusted(&found?)
+}
+
+fn trusted(found: &Table) -> Result<(), PgError> {
+    match told(found) {
         Some(why) => Err(PgError::new(Class::Statement, why)),
         None => Ok(()),
     }
@@ -82,12 +102,15 @@ pub(crate) async fn need_of_shop(client: &Client, relation: &str) -> Result<(), 
     Ok(())
 }
 
-async fn of_shop(client: &Client) -> Result<Table, PgError> {
+async fn of_shop(
+    client: &Client,
+    end: impl Future<Output = Result<(), PgError>>,
+) -> Result<Table, PgError> {
     // The planner expects far more owners than there are, so that the statement is compiled if JIT is on: 80 ms.
     let (opened, found, ended) = join3(
         client.begin_as("READ ONLY", "SET LOCAL jit = off"),
         client.query_again(&OF_SHOP),
-        client.commit(),
+        end,
     )
     .await;
     opened?;

@@ -52,6 +52,18 @@ impl Client {
         self.noting(self.end("COMMIT"))
     }
 
+    /// Commits, and begins the next transaction, of this mode, in the same round trip.
+    #[track_caller]
+    pub(in crate::pg) fn commit_and_begin_as(
+        &self,
+        mode: &str,
+    ) -> impl Future<Output = Result<(), PgError>> {
+        self.noting(async move {
+            let opening = self.opening(mode);
+            self.as_it_is(&format!("COMMIT; {opening}")).await
+        })
+    }
+
     /// Rolls back.
     pub async fn rollback(&self) -> Result<(), PgError> {
         self.end("ROLLBACK").await

@@ -242,6 +242,47 @@ async fn types(client: &tokio_postgres::Client, sql: &str) -> Vec<(String, u32)>
         .collect()
 }
 
+/// Lines without their quotes.
+fn csv(mut lines: Vec<String>) -> Vec<String> {
+    for line in &mut lines {
+        line.retain(|c| c != '"');
+    }
+    lines
+}
+
+#[test]
+fn the_time_zone_that_is_set_last_counts() {
+    block_on(async {
+        let served = Served::new(Options::default(), 20).await;
+        let client = served.connect().await;
+        let sql = "SELECT date_trunc('day', sale_time) AS day, count(*) AS sales FROM fact_sales GROUP BY 1 ORDER BY 1";
+        // Each query has a snapshot of its own, then one serves all.
+        for begin in ["", "BEGIN"] {
+            client.batch_execute(begin).await.unwrap();
+            for zone in [
+                "Asia/Kathmandu",
+                "UTC",
+                "Australia/Lord_Howe",
+                "Asia/Kathmandu",
+            ] {
+                let set = format!("SET TimeZone = '{zone}'");
+                client.batch_execute(&set).await.unwrap();
+                let right = csv(served.store.right(sql, zone).await);
+                assert!(right.len() > 20, "{right:?}");
+                assert_eq!(csv(simple(&client, sql).await), right, "{zone}");
+            }
+        }
+        for sql in ["COMMIT", "RESET TimeZone"] {
+            client.batch_execute(sql).await.unwrap();
+        }
+        let own = simple(&served.direct().await, "SHOW TimeZone").await;
+        let own = own.last().unwrap();
+        let right = csv(served.store.right(sql, own).await);
+        assert_eq!(csv(simple(&client, sql).await), right, "{own}");
+        served.end().await;
+    });
+}
+
 #[test]
 fn answers_are_those_of_postgresql_in_both_protocols() {
     block_on(async {
@@ -257,12 +298,6 @@ fn answers_are_those_of_postgresql_in_both_protocols() {
             .await
             .unwrap();
         for sql in QUESTIONS {
-            let csv = |lines: Vec<String>| {
-                lines
-                    .iter()
-                    .map(|line| line.replace('"', ""))
-                    .collect::<Vec<_>>()
-            };
             let right = csv(served.store.right(sql, "Australia/Lord_Howe").await);
             assert_eq!(csv(simple(&client, sql).await), right, "{sql}");
             assert_eq!(

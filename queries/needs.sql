@@ -27,7 +27,11 @@ WITH RECURSIVE us AS MATERIALIZED (
 ), by_others AS MATERIALIZED (
     -- Functions in them that others have made; usually there are none, and nothing is compared below.
     SELECT p.oid, p.proname, p.pronamespace, p.proowner, s.nspowner
-    FROM schemas AS s JOIN pg_catalog.pg_proc AS p ON p.pronamespace = s.oid
+    FROM schemas AS s
+    -- pg_proc has no index by schema, and OFFSET keeps it from being read as a whole.
+    JOIN pg_catalog.pg_depend AS d ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = s.oid
+         AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    CROSS JOIN LATERAL (SELECT q.oid, q.proname, q.pronamespace, q.proowner FROM pg_catalog.pg_proc AS q WHERE q.oid = d.objid OFFSET 0) AS p
     WHERE p.proowner <> s.nspowner
 ), thing AS MATERIALIZED (
     SELECT n.name, o.owner

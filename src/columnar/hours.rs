@@ -21,23 +21,29 @@ pub(super) struct Span {
     pub(super) hours: Range<i64>,
 }
 
-/// For each hour that a file answers for, the number of the file. Hours of `dirty` are answered by none.
+/// For each of these hours that a file answers for, the number of the file. Hours of `dirty` are answered by none.
 pub(super) fn answered<'a>(
     files: impl Iterator<Item = &'a Span>,
     dirty: &Dirty,
+    hours: &Range<i64>,
 ) -> BTreeMap<i64, i64> {
-    let mut answered = BTreeMap::new();
     if dirty.all {
-        return answered;
+        return BTreeMap::new();
     }
     let mut files: Vec<&Span> = files.collect();
     files.sort_by_key(|file| file.id);
-    for file in files {
-        answered.extend(file.hours.clone().map(|hour| (hour, file.id)));
-    }
-    answered.retain(|hour, _| !dirty.hours.contains(hour));
-    answered
+    // Of equal hours the map keeps the last one.
+    let answers = files.into_iter().flat_map(|file| {
+        let (first, end) = (file.hours.start, file.hours.end);
+        (first.max(hours.start)..end.min(hours.end)).map(|hour| (hour, file.id))
+    });
+    answers
+        .filter(|(hour, _)| !dirty.hours.contains(hour))
+        .collect()
 }
+
+/// All hours.
+pub(super) const ALWAYS: Range<i64> = i64::MIN..i64::MAX;
 
 /// Hours that changed since their files were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -165,17 +171,19 @@ mod tests {
             all: false,
             hours: BTreeSet::from([13]),
         };
-        let answered = answered(files.iter(), &dirty);
+        let answered = answered(files.iter(), &dirty, &ALWAYS);
         let of = |hour: i64| answered.get(&hour).copied();
         assert_eq!(
             (of(9), of(10), of(12), of(13), of(14)),
             (Some(3), Some(7), Some(9), None, None)
         );
+        let one = super::answered(files.iter(), &dirty, &(12..14));
+        assert_eq!(one, BTreeMap::from([(12, 9)]));
         let all = Dirty {
             all: true,
             ..Dirty::default()
         };
-        assert!(super::answered(files.iter(), &all).is_empty());
+        assert!(super::answered(files.iter(), &all, &ALWAYS).is_empty());
     }
 
     #[test]
@@ -198,7 +206,7 @@ mod tests {
             .zip(1..)
             .map(|(hours, id)| span(id, hours))
             .collect();
-        let held = |files: &[Span]| answered(files.iter(), &Dirty::default());
+        let held = |files: &[Span]| answered(files.iter(), &Dirty::default(), &ALWAYS);
         assert!(to_write(first..now, &held(&files)).is_empty());
         // An hour each, until the day is over.
         for hour in now..MARCH + 3 * 24 - 1 {
@@ -215,7 +223,7 @@ mod tests {
             all: false,
             hours: (0..9).map(|n| first + 30 * n).collect(),
         };
-        let due = to_write(first..day.end, &answered(files.iter(), &dirty));
+        let due = to_write(first..day.end, &answered(files.iter(), &dirty, &ALWAYS));
         assert_eq!(due.len(), 9);
         files.extend(
             due.into_iter()

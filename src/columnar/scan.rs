@@ -108,8 +108,7 @@ impl TableProvider for Scanned {
         let external = |error: ColumnarError| DataFusionError::External(Box::new(error));
         let store = snapshot.manifest.of(self.table).map_err(external)?;
         store.need_usable().map_err(external)?;
-        let mut held = answered(store.spans(), &store.dirty);
-        held.retain(|hour, _| hours.contains(hour));
+        let mut held = answered(store.spans(), &store.dirty, &hours);
         let open = from_rows(&mut held, &hours);
         let mut groups = self.files(store, &held, state.config().target_partitions())?;
         if !snapshot.dry {

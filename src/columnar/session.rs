@@ -190,9 +190,12 @@ impl Session {
         }
         let client = self.lend().await?;
         let path = format!("SET LOCAL search_path = {NAMES}");
-        let begun = client.begin_as("ISOLATION LEVEL READ COMMITTED READ ONLY", &path);
-        begun.await.map_err(failed())?;
-        let described = client.describe(sql, params).await;
+        let (begun, described) = join(
+            client.begin_as("ISOLATION LEVEL READ COMMITTED READ ONLY", &path),
+            client.describe(sql, params),
+        )
+        .await;
+        begun.map_err(failed())?;
         self.finish(&client, None).await;
         described.map_err(failed())
     }

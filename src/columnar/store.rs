@@ -19,6 +19,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::sqlparser::ast::Statement as Ast;
 use futures_util::TryStreamExt;
+use futures_util::future::join;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -150,8 +151,9 @@ impl Columnar {
             let snapshot = session.begin(zone).await?;
             let planned = Planned::new(&self.limits, &snapshot, ast, mode).await;
             // Everything that the server must tell is here.
-            session.end(&snapshot).await;
-            planned?.run().await
+            let run = async { planned?.run().await };
+            let (running, ()) = join(run, session.end(&snapshot)).await;
+            running
         });
         let running = Box::pin(answered).await?;
         Ok(Running { limit, ..running })

@@ -5,7 +5,7 @@
 use super::error::ColumnarError;
 use super::file::{Writer, Written};
 use super::files::Files;
-use super::hours::{Span, answered, shown, to_write};
+use super::hours::{ALWAYS, Span, answered, shown, to_write};
 use super::manifest::{self, Barred, Entry, Found, Held, Manifest};
 use super::place::Place;
 use super::report::{self, Round};
@@ -185,7 +185,7 @@ impl Sync {
                 wanted
             };
             self.forget_before(held, wanted.start).await?;
-            let answering = answered(held.spans(), &held.dirty);
+            let answering = answered(held.spans(), &held.dirty, &ALWAYS);
             for unit in to_write(wanted, &answering) {
                 say(&format!(
                     "writing {} hours of {} from {}",

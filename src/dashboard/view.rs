@@ -361,16 +361,15 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     sides(area, buf, &left, &right);
 }
 
-/// Returns the processor time that this program costs, on the client and on the server.
+/// Returns the processor time that this program costs, on the client and on the server, or their sum.
 fn own_cost(model: &Model, width: u16) -> String {
     let (client, server) = model.cost;
     if client > 0.0 {
-        let cost = format!("own {client:.1} ms/s · server {server:.1} ms/s ");
         // The keys need the room unless the line is wide.
         if width < 150 {
-            format!("own {client:.0}+{server:.0} ms/s ")
+            format!("htap-top {:.0} ms/s ", client + server)
         } else {
-            cost
+            format!("htap-top {client:.1} ms/s · its queries {server:.1} ms/s ")
         }
     } else {
         String::new()

@@ -2,7 +2,7 @@
 
 use super::Sync;
 use crate::columnar::error::ColumnarError;
-use crate::columnar::hours::{Dirty, answered};
+use crate::columnar::hours::{ALWAYS, Dirty, answered};
 use crate::columnar::manifest::{self, Held, Manifest};
 use crate::columnar::report;
 use crate::pg::Param;
@@ -88,7 +88,7 @@ impl Sync {
     /// Returns the numbers of the files left.
     async fn tidy_table(&self, held: &Held) -> Result<BTreeSet<i64>, ColumnarError> {
         let writing = || ColumnarError::server("write htap.column_file");
-        let answering = answered(held.spans(), &Dirty::default());
+        let answering = answered(held.spans(), &Dirty::default(), &ALWAYS);
         let live: BTreeSet<i64> = answering.values().copied().collect();
         let idle = held.spans().map(|span| span.id);
         let idle: Vec<i64> = idle.filter(|id| !live.contains(id)).collect();

@@ -367,9 +367,9 @@ fn own_cost(model: &Model, width: u16) -> String {
     if client > 0.0 {
         // The keys need the room unless the line is wide.
         if width < 150 {
-            format!("htap-top {:.0} ms/s ", client + server)
+            format!("cost {:.0} ms/s ", client + server)
         } else {
-            format!("htap-top {client:.1} ms/s · its queries {server:.1} ms/s ")
+            format!("htap-top costs {client:.1} ms/s, its queries {server:.1} ms/s ")
         }
     } else {
         String::new()

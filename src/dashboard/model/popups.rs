@@ -121,8 +121,8 @@ fn help(model: &Model) -> (String, Vec<Entry<'_>>) {
             "99th percentile of the point query's time at this client, over the last 30 s or since slow ones ended; five queries per second, on a session of their own",
         ),
         (
-            "htap-top",
-            "what it costs per second: its processor time, and the time its queries take on the server; the sum if there is little room",
+            "cost",
+            "of htap-top per second: its processor time, and the time its queries take on the server; their sum if there is little room",
         ),
     ] {
         entries.push(Entry::Pair(sign.into(), meaning.into()));

@@ -14,7 +14,9 @@ use futures_util::future::{BoxFuture, FutureExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::ops::Range;
@@ -254,6 +256,21 @@ impl Opened {
         Ok(bytes.into())
     }
 
+    /// Has the system begin to read these ranges, and, of columns that are read as a whole, those of the next row group.
+    async fn announce(&self, ranges: &[Range<u64>]) -> Result<(), ParquetError> {
+        let file = self.file().await?;
+        let footer = self.metadata.get().and_then(|footer| footer.as_ref().ok());
+        let next = footer.map_or_else(Vec::new, |footer| next_group(footer, ranges));
+        for range in ranges.iter().chain(&next) {
+            let length = range.end.saturating_sub(range.start);
+            let (Ok(from), Ok(length)) = (i64::try_from(range.start), i64::try_from(length)) else {
+                continue;
+            };
+            read_ahead(file, from, length);
+        }
+        Ok(())
+    }
+
     async fn metadata(&self) -> Result<Arc<ParquetMetaData>, ParquetError> {
         let file = self.file().await?;
         let verified = self.verify(file).map_err(ParquetError::General)?;
@@ -272,6 +289,40 @@ impl Opened {
         });
         metadata.clone().map_err(ParquetError::General)
     }
+}
+
+/// Has the system begin to read a part of a file. What cannot be read says so when it is read.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn read_ahead(file: &File, from: i64, length: i64) {
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+    let _ = posix_fadvise(file, from, length, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn read_ahead(_: &File, _: i64, _: i64) {}
+
+/// Where the next row group has the columns that these ranges are in this one, each as a whole.
+fn next_group(footer: &ParquetMetaData, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let range_of = |column: &ColumnChunkMetaData| {
+        let (start, length) = column.byte_range();
+        start..start.saturating_add(length)
+    };
+    let Some(first) = ranges.first() else {
+        return Vec::new();
+    };
+    let mut groups = footer.row_groups().windows(2);
+    let place = groups.find_map(|pair| {
+        let [group, next] = pair else { return None };
+        let is_here = group
+            .columns()
+            .iter()
+            .any(|column| range_of(column) == *first);
+        is_here.then_some((group, next))
+    });
+    let columns = place.map(|(group, next)| group.columns().iter().zip(next.columns()));
+    let read = columns.into_iter().flatten();
+    let read = read.filter(|(column, _)| ranges.contains(&range_of(column)));
+    read.map(|(_, next)| range_of(next)).collect()
 }
 
 /// Makes readers of [`Opened`] files.
@@ -308,10 +359,59 @@ impl AsyncFileReader for Reader {
         async move { self.opened.read(&range, &self.tally).await }.boxed()
     }
 
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        async move {
+            self.opened.announce(&ranges).await?;
+            let mut read = Vec::with_capacity(ranges.len());
+            for range in ranges {
+                read.push(self.opened.read(&range, &self.tally).await?);
+            }
+            Ok(read)
+        }
+        .boxed()
+    }
+
     fn get_metadata<'a>(
         &'a mut self,
         _: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
         async move { self.opened.metadata().await }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch};
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+
+    #[test]
+    fn columns_that_are_read_as_a_whole_are_read_ahead() {
+        let values: ArrayRef = Arc::new(Int32Array::from_iter_values(0..20));
+        let columns = [("a", Arc::clone(&values)), ("b", values)];
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let groups = WriterProperties::builder().set_max_row_group_row_count(Some(10));
+        let mut writer =
+            ArrowWriter::try_new(Vec::new(), rows.schema(), Some(groups.build())).unwrap();
+        writer.write(&rows).unwrap();
+        let footer = writer.finish().unwrap();
+        let range = |group: usize, column: usize| {
+            let (start, length) = footer.row_group(group).column(column).byte_range();
+            start..start + length
+        };
+        assert_eq!(
+            next_group(&footer, &[range(0, 0), range(0, 1)]),
+            [range(1, 0), range(1, 1)]
+        );
+        assert_eq!(next_group(&footer, &[range(0, 1)]), [range(1, 1)]);
+        // There is none, nothing is read, or only a page.
+        assert_eq!(next_group(&footer, &[range(1, 0)]), []);
+        assert_eq!(next_group(&footer, &[]), []);
+        let page = range(0, 0).start..range(0, 0).start + 1;
+        assert_eq!(next_group(&footer, &[page, range(0, 1)]), []);
     }
 }

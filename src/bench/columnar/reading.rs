@@ -174,6 +174,10 @@ pub(super) async fn columns(lab: &Lab, asked: &Asked) -> Result<Figures, BenchEr
         }
     }
     let (of_sales, columnar) = (store.files()?, store.open(lab, 2)?);
+    // Cold are the files, not the session.
+    for (_, sql) in asked.questions().take(1) {
+        files::ask(&columnar, sql).await?;
+    }
     for (name, sql) in asked.questions() {
         if COLD.contains(&name) {
             forget(&of_sales)?;

@@ -24,6 +24,7 @@ mod folder;
 mod functions;
 mod hours;
 mod manifest;
+mod memory;
 mod names;
 mod options;
 mod percentiles;

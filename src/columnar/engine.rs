@@ -2,6 +2,7 @@
 
 use super::check;
 use super::error::{ColumnarError, unsupported};
+use super::memory::Lending;
 use super::options::Options;
 use super::rewrite::{Rewriter, Times};
 use super::zone::Zone;
@@ -9,7 +10,6 @@ use crate::pg::Client;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionContext;
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
@@ -64,7 +64,7 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn new(options: &Options) -> Result<Self, DataFusionError> {
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory)))
+            .with_memory_pool(Arc::new(Lending::new(options.memory)))
             .with_temp_file_path(&options.spill)
             .build_arc()?;
         Ok(Self {

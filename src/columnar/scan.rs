@@ -7,7 +7,7 @@ use super::manifest::{Held, HourRows, Manifest};
 use super::pushed::{Pushed, is_of_hours, needed};
 use super::reader::{Opened, Readers};
 use super::rows;
-use super::share::{divided, select, with_rows};
+use super::share::{divided, select, selected};
 use super::table::Table;
 use super::tally::Tally;
 use super::zone::Zone;
@@ -160,13 +160,11 @@ impl Scanned {
                     "file {id} was not opened"
                 )));
             };
-            let filled = with_rows(entry.span.hours.start, hour_rows);
-            let wanted: Vec<(i64, u64)> = { filled }
-                .filter(|(hour, _)| hours.contains(hour))
-                .collect();
-            rows += wanted.iter().map(|(_, rows)| rows).sum::<u64>();
-            if !wanted.is_empty() {
-                files.push(((entry, opened, hour_rows), wanted));
+            let wanted = select(entry.span.hours.start, hour_rows, &hours);
+            let count = selected(&wanted);
+            rows += count as u64;
+            if count > 0 {
+                files.push(((entry, opened), wanted));
             }
         }
         let tally = &snapshot.tally;
@@ -181,10 +179,10 @@ impl Scanned {
             .all_changed
             .fetch_or(store.dirty.all, Ordering::Relaxed);
         let groups = divided(files, threads).into_iter().map(|group| {
-            let parts = group.iter().map(|((entry, opened, hour_rows), hours)| {
+            let parts = group.into_iter().map(|((entry, opened), rows)| {
                 let file = PartitionedFile::new(opened.name.clone(), entry.bytes)
                     .with_extension(Arc::clone(opened));
-                match select(entry.span.hours.start, hour_rows, hours) {
+                match rows {
                     None => file,
                     Some(rows) => file.with_extension(ParquetRowSelection::new(rows)),
                 }

@@ -3,61 +3,78 @@
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use std::collections::BTreeSet;
 
-/// The hours of a file that have rows, and their number.
-pub(super) fn with_rows(first: i64, hour_rows: &[u64]) -> impl Iterator<Item = (i64, u64)> {
-    let hours = (first..).zip(hour_rows.iter().copied());
-    hours.filter(|(_, rows)| *rows > 0)
+/// The rows of a file that belong to `hours`, of all that it has. `hour_rows` are those of each of its hours, from `first` on.
+pub(super) fn select(first: i64, hour_rows: &[u64], hours: &BTreeSet<i64>) -> Vec<RowSelector> {
+    let selectors = (first..).zip(hour_rows).map(|(hour, rows)| {
+        let count = usize::try_from(*rows).unwrap_or(usize::MAX);
+        if hours.contains(&hour) {
+            RowSelector::select(count)
+        } else {
+            RowSelector::skip(count)
+        }
+    });
+    selectors
+        .filter(|selector| selector.row_count > 0)
+        .collect()
 }
 
-/// The rows of a file that belong to `hours`; `None` if all do.
-pub(super) fn select(first: i64, hour_rows: &[u64], hours: &BTreeSet<i64>) -> Option<RowSelection> {
-    let selectors: Vec<RowSelector> = with_rows(first, hour_rows)
-        .map(|(hour, rows)| {
-            let count = usize::try_from(rows).unwrap_or(usize::MAX);
-            if hours.contains(&hour) {
-                RowSelector::select(count)
-            } else {
-                RowSelector::skip(count)
-            }
-        })
-        .collect();
-    let some_are_skipped = selectors.iter().any(|selector| selector.skip);
-    some_are_skipped.then(|| RowSelection::from(selectors))
+/// The number of rows that are read.
+pub(super) fn selected(selectors: &[RowSelector]) -> usize {
+    let read = selectors.iter().filter(|selector| !selector.skip);
+    read.map(|selector| selector.row_count).sum()
 }
 
 /// Rows that are worth a thread of their own.
-const WORTH_A_THREAD: u64 = 32_768;
+const WORTH_A_THREAD: usize = 32_768;
 
-/// Files, or parts of files, that one thread reads, each with its hours.
-pub(super) type Share<F> = Vec<(F, BTreeSet<i64>)>;
+/// Files that one thread reads, each with its rows; `None` are all.
+pub(super) type Share<F> = Vec<(F, Option<RowSelection>)>;
 
-/// Divides files, each with its hours and their rows, into at most so many shares of about as many rows. The engine would
-/// divide files by their bytes, and the last week of a month's file is then one thread's.
-pub(super) fn divided<F: Copy>(files: Vec<(F, Vec<(i64, u64)>)>, most: usize) -> Vec<Share<F>> {
-    let rows = files.iter().flat_map(|(_, hours)| hours);
-    let rows: u64 = rows.map(|(_, rows)| rows).sum();
-    let most = u64::try_from(most).unwrap_or(u64::MAX).max(1);
-    let enough = rows.div_ceil(most).max(WORTH_A_THREAD);
-    let (mut shares, mut share, mut count) = (Vec::new(), Share::new(), 0);
-    for (file, hours) in files {
-        let mut part = BTreeSet::new();
-        for (hour, rows) in hours {
-            if count >= enough {
-                if !part.is_empty() {
-                    share.push((file, std::mem::take(&mut part)));
-                }
-                shares.push(std::mem::take(&mut share));
-                count = 0;
+/// Divides files, each with its rows, into at most so many shares of about as many rows. The engine would divide files by their
+/// bytes, and the last week of a month's file is then one thread's.
+pub(super) fn divided<F: Copy>(files: Vec<(F, Vec<RowSelector>)>, most: usize) -> Vec<Share<F>> {
+    let rows: usize = files.iter().map(|(_, rows)| selected(rows)).sum();
+    let enough = rows.div_ceil(most.max(1)).max(WORTH_A_THREAD);
+    let (mut shares, mut share, mut room) = (Vec::new(), Share::new(), enough);
+    for (file, selectors) in files {
+        let (mut part, mut position) = (Vec::new(), 0);
+        let all: usize = selectors.iter().map(|selector| selector.row_count).sum();
+        for selector in selectors {
+            let mut left = selector.row_count;
+            if selector.skip {
+                part.push(selector);
+                position += left;
+                continue;
             }
-            part.insert(hour);
-            count += rows;
+            while left > 0 {
+                if room == 0 {
+                    part.push(RowSelector::skip(all - position));
+                    share.extend(read(file, part));
+                    shares.push(std::mem::take(&mut share));
+                    part = vec![RowSelector::skip(position)];
+                    room = enough;
+                }
+                let taken = left.min(room);
+                part.push(RowSelector::select(taken));
+                room -= taken;
+                left -= taken;
+                position += taken;
+            }
         }
-        share.push((file, part));
+        share.extend(read(file, part));
     }
     if !share.is_empty() {
         shares.push(share);
     }
     shares
+}
+
+/// The rows of a file, if any are read.
+fn read<F>(file: F, selectors: Vec<RowSelector>) -> Option<(F, Option<RowSelection>)> {
+    let rows = RowSelection::from(selectors);
+    let skips = rows.iter().any(|selector| selector.skip);
+    rows.selects_any()
+        .then_some((file, if skips { Some(rows) } else { None }))
 }
 
 #[cfg(test)]
@@ -66,46 +83,75 @@ mod tests {
 
     #[test]
     fn rows_of_other_hours_are_skipped() {
-        let hour_rows = [3, 0, 4, 5];
-        let selection = select(10, &hour_rows, &BTreeSet::from([10, 11, 13])).unwrap();
-        let selectors: Vec<RowSelector> = selection.into();
+        let rows = select(10, &[3, 0, 4, 5], &BTreeSet::from([10, 11, 13]));
         assert_eq!(
-            selectors,
+            rows,
             [
                 RowSelector::select(3),
                 RowSelector::skip(4),
                 RowSelector::select(5)
             ]
         );
-        let all = BTreeSet::from([10, 12, 13]);
-        assert_eq!(select(10, &hour_rows, &all), None);
+        assert_eq!(selected(&rows), 8);
+    }
+
+    fn rows(share: &Share<char>) -> Vec<(char, Vec<(usize, bool)>)> {
+        let parts = share.iter().map(|(file, rows)| {
+            let rows = rows.iter().flat_map(RowSelection::iter);
+            (
+                *file,
+                rows.map(|rows| (rows.row_count, !rows.skip)).collect(),
+            )
+        });
+        parts.collect()
     }
 
     #[test]
-    fn each_thread_has_about_as_many_rows() {
-        let hours = |hours: std::ops::Range<i64>, rows| hours.map(|hour| (hour, rows)).collect();
-        let shares = divided(vec![('a', hours(0..3, 10)), ('b', hours(3..100, 1000))], 2);
-        let count = |share: &Share<char>| {
-            let rows = share.iter().map(|(file, hours)| {
-                let each = if *file == 'a' { 10 } else { 1000 };
-                each * hours.len()
-            });
-            rows.sum::<usize>()
-        };
+    fn each_thread_has_as_many_rows() {
+        let files = vec![
+            ('a', vec![RowSelector::select(10_000)]),
+            (
+                'b',
+                vec![
+                    RowSelector::select(70_000),
+                    RowSelector::skip(1_000),
+                    RowSelector::select(20_000),
+                    RowSelector::skip(500),
+                ],
+            ),
+        ];
+        let shares = divided(files.clone(), 2);
+        assert_eq!(shares.len(), 2);
         assert_eq!(
-            shares.iter().map(count).collect::<Vec<_>>(),
-            [49_030, 48_000]
+            rows(&shares[0]),
+            [('a', vec![]), ('b', vec![(40_000, true), (51_500, false)])]
         );
-        // No hour is in two shares, and none is missing.
-        let all = shares.iter().flatten().flat_map(|(_, hours)| hours);
         assert_eq!(
-            all.copied().collect::<Vec<_>>(),
-            (0..100).collect::<Vec<i64>>()
+            rows(&shares[1]),
+            [(
+                'b',
+                vec![
+                    (40_000, false),
+                    (30_000, true),
+                    (1_000, false),
+                    (20_000, true),
+                    (500, false)
+                ]
+            )]
         );
+        // A file that ends with a share is in no other.
+        let files = ['a', 'b'].map(|file| (file, vec![RowSelector::select(50_000)]));
+        let shares = divided(files.to_vec(), 2);
+        let files: Vec<_> = shares.iter().map(rows).collect();
+        assert_eq!(files, [[('a', vec![])], [('b', vec![])]]);
         // Few rows are one thread's, and no rows nobody's.
-        let shares = divided(vec![('a', hours(0..32, 1000)), ('b', hours(32..33, 10))], 8);
-        assert_eq!(shares.len(), 1);
-        assert_eq!(divided(vec![('a', hours(0..100, 1000))], 8).len(), 4);
+        let few = vec![('a', vec![RowSelector::select(32_000)])];
+        assert_eq!(divided(few, 8).len(), 1);
+        assert_eq!(
+            divided(vec![('a', vec![RowSelector::select(100_000)])], 8).len(),
+            4
+        );
+        assert!(divided(vec![('a', vec![RowSelector::skip(9)])], 8).is_empty());
         assert!(divided::<char>(Vec::new(), 8).is_empty());
     }
 }

@@ -1,5 +1,18 @@
 -- Orders for the experiment `columnar`.
 
+-- What was sold for a variant; the next one has the sales of the first again.
+CREATE UNLOGGED TABLE IF NOT EXISTS bench.sold (order_id bigint PRIMARY KEY);
+
+CREATE OR REPLACE FUNCTION bench.take_back() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM shop.order_items AS i USING bench.sold AS s
+    WHERE i.order_id = s.order_id AND i.created_at = shop.order_time(s.order_id);
+    DELETE FROM shop.orders AS o USING bench.sold AS s
+    WHERE o.order_id = s.order_id AND o.created_at = shop.order_time(s.order_id);
+    TRUNCATE bench.sold;
+END
+$$;
+
 -- Sells within some seconds from the beginning of an hour that is over: completed orders of two lines.
 CREATE OR REPLACE FUNCTION bench.sell(wanted bigint, hour timestamptz, seconds float8) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -12,6 +25,7 @@ BEGIN
     CREATE TEMPORARY TABLE sold ON COMMIT DROP AS
     SELECT n, ((start + floor(n * seconds * 1000 / wanted)::bigint) << 22) | (node << 12) | (n & 4095) AS order_id
     FROM generate_series(0, wanted - 1) AS n;
+    INSERT INTO bench.sold SELECT s.order_id FROM sold AS s;
     INSERT INTO shop.orders (order_id, user_id, status, total_amount, created_at, completed_at)
     SELECT s.order_id, buyers[1 + s.n * 7 % cardinality(buyers)], 3, 30, shop.order_time(s.order_id), shop.order_time(s.order_id)
     FROM sold AS s;

@@ -74,6 +74,7 @@ async fn columnar(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         ALONE | BESIDE => Box::pin(upkeep::beside(lab, &asked, variant == BESIDE)).await,
         _ => Err(BenchError::Variant(variant.to_owned())),
     };
+    lab.batch("SELECT bench.take_back()").await?;
     // Other experiments have no log of changes.
     lab.batch("SELECT htap.switch_columnar(false)").await?;
     measured

@@ -329,19 +329,16 @@ impl KnownRows {
         client: &Client,
         manifest: &Manifest,
     ) -> Result<Arc<HourRows>, ColumnarError> {
-        let files: BTreeMap<i64, &Entry> = manifest
-            .files()
-            .map(|(_, file)| (file.span.id, file))
-            .collect();
+        let files = manifest.files().map(|(_, file)| (file.span.id, file));
+        let files: BTreeMap<i64, &Entry> = files.collect();
         self.sha256
             .retain(|id, sha256| files.get(id).is_some_and(|file| file.sha256 == *sha256));
-        let new: Vec<i64> = { files.keys().copied() }
-            .filter(|id| !self.sha256.contains_key(id))
-            .collect();
-        let mut of_files: HourRows = HourRows::clone(&self.of_files);
-        if new.is_empty() && of_files.len() == files.len() {
+        let new = files.keys().filter(|id| !self.sha256.contains_key(id));
+        let new: Vec<i64> = new.copied().collect();
+        if new.is_empty() && self.of_files.len() == files.len() {
             return Ok(Arc::clone(&self.of_files));
         }
+        let mut of_files = HourRows::clone(&self.of_files);
         of_files.retain(|id, _| self.sha256.contains_key(id));
         let read = client.query(HOUR_ROWS, &[Param::Ints(&new)]).await;
         let read = read.map_err(failed())?;

@@ -130,6 +130,32 @@ fn views_take_the_rows_that_they_need() {
     );
 }
 
+/// A database without the shop shows waits above all else.
+#[test]
+fn more_waits_move_no_panel() {
+    let mut board = board(3);
+    let needs = board.model.feeds.iter();
+    let needs = needs.flat_map(|feed| feed.spec.front.needs.clone());
+    let lacking: Vec<String> = needs.map(|name| format!("{name}|false")).collect();
+    let lacking: Vec<&str> = lacking.iter().map(String::as_str).collect();
+    let _ = board.answer("needs", table("name|found", &lacking));
+    let waits = |count: usize| {
+        let rows: Vec<String> = (0..count)
+            .map(|n| format!("oltp|IO:w{n}|10.0|0.1|"))
+            .collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        table("class|wait|share_pct|sessions|minute", &rows)
+    };
+    for size in [(100, 32), (120, 40), (200, 60)] {
+        let _ = board.answer("waits", waits(1));
+        let _ = board.screen(size.0, size.1);
+        let before = layout::regions(&board.model).panels;
+        assert!(height(&board, "waits") > 3, "{size:?}");
+        let _ = board.answer("waits", waits(2));
+        assert_eq!(layout::regions(&board.model).panels, before, "{size:?}");
+    }
+}
+
 /// Sessions that the server hides from this role are not counted as none.
 #[test]
 fn hidden_sessions_make_the_timeline_s_figure_a_bound() {

@@ -76,8 +76,11 @@ fn first_rows(model: &Model, spare: u16, tight: bool) -> Vec<(Vec<FeedId>, u16)>
         // A box of one line is enough to say what is missing.
         let height = if lacks(model.feed(id)) {
             3
+        } else if is_empty(model, panel) {
+            1
         } else {
-            rows(model, panel, height)
+            // All else is below: with each row more or less it would move.
+            height
         };
         Some((vec![id], height))
     });

@@ -31,7 +31,7 @@ WITH RECURSIVE us AS MATERIALIZED (
     -- pg_proc has no index by schema, and OFFSET keeps it from being read as a whole.
     JOIN pg_catalog.pg_depend AS d ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = s.oid
          AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-    CROSS JOIN LATERAL (SELECT q.oid, q.proname, q.pronamespace, q.proowner FROM pg_catalog.pg_proc AS q WHERE q.oid = d.objid OFFSET 0) AS p
+    CROSS JOIN LATERAL (SELECT q.oid, q.proname, q.pronamespace, q.proowner FROM pg_catalog.pg_proc AS q WHERE q.oid = d.objid AND q.pronamespace = s.oid OFFSET 0) AS p
     WHERE p.proowner <> s.nspowner
 ), thing AS MATERIALIZED (
     SELECT n.name, o.owner

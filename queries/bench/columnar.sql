@@ -1,6 +1,6 @@
 -- Orders for the experiment `columnar`.
 
--- What was sold for a variant; the next one has the sales of the first again.
+-- What was sold for a variant; the next one is asked about as many sales as the first.
 CREATE UNLOGGED TABLE IF NOT EXISTS bench.sold (order_id bigint PRIMARY KEY);
 
 CREATE OR REPLACE FUNCTION bench.take_back() RETURNS void LANGUAGE plpgsql AS $$

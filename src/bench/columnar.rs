@@ -74,10 +74,13 @@ async fn columnar(lab: &Lab, variant: &str) -> Result<Figures, BenchError> {
         ALONE | BESIDE => Box::pin(upkeep::beside(lab, &asked, variant == BESIDE)).await,
         _ => Err(BenchError::Variant(variant.to_owned())),
     };
-    lab.batch("SELECT bench.take_back()").await?;
-    // Other experiments have no log of changes.
-    lab.batch("SELECT htap.switch_columnar(false)").await?;
-    measured
+    // Other experiments have neither these sales nor a log of changes.
+    let back = lab.batch("SELECT bench.take_back()").await;
+    let off = lab.batch("SELECT htap.switch_columnar(false)").await;
+    let figures = measured?;
+    back?;
+    off?;
+    Ok(figures)
 }
 
 /// For `map_err`: the error of a program or a part of this one.

@@ -32,14 +32,13 @@ pub(super) fn answered<'a>(
     }
     let mut files: Vec<&Span> = files.collect();
     files.sort_by_key(|file| file.id);
-    // Of equal hours the map keeps the last one.
     let answers = files.into_iter().flat_map(|file| {
         let (first, end) = (file.hours.start, file.hours.end);
         (first.max(hours.start)..end.min(hours.end)).map(|hour| (hour, file.id))
     });
-    answers
-        .filter(|(hour, _)| !dirty.hours.contains(hour))
-        .collect()
+    let mut last = BTreeMap::new();
+    last.extend(answers.filter(|(hour, _)| !dirty.hours.contains(hour)));
+    last
 }
 
 /// All hours.

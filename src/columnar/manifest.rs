@@ -7,6 +7,7 @@ use super::table::{FORMAT, TABLES, Table as Relation};
 use crate::pg::{Client, Param, PgError, Table};
 use futures_util::future::join4;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A file, as `htap.column_file` describes it.
@@ -315,11 +316,11 @@ fn entry(files: &Table, row: usize) -> Option<Entry> {
 pub(super) type HourRows = BTreeMap<i64, Arc<[u64]>>;
 
 /// The rows of hours that a session has read. They are most of a manifest, and never change: a file that is written anew has
-/// another number, but for a server that was restored to an earlier moment, so that the checksum counts, too.
+/// another number, but for a server that was restored to an earlier moment, so that hours and checksum count, too.
 #[derive(Debug, Default)]
 pub(super) struct KnownRows {
     of_files: Arc<HourRows>,
-    sha256: BTreeMap<i64, String>,
+    files: BTreeMap<i64, (Range<i64>, String)>,
 }
 
 impl KnownRows {
@@ -329,17 +330,19 @@ impl KnownRows {
         client: &Client,
         manifest: &Manifest,
     ) -> Result<Arc<HourRows>, ColumnarError> {
-        let files = manifest.files().map(|(_, file)| (file.span.id, file));
-        let files: BTreeMap<i64, &Entry> = files.collect();
-        self.sha256
-            .retain(|id, sha256| files.get(id).is_some_and(|file| file.sha256 == *sha256));
-        let new = files.keys().filter(|id| !self.sha256.contains_key(id));
-        let new: Vec<i64> = new.copied().collect();
-        if new.is_empty() && self.of_files.len() == files.len() {
+        let files = manifest.files().map(|(_, file)| {
+            let what = (file.span.hours.clone(), file.sha256.clone());
+            (file.span.id, what)
+        });
+        let files: BTreeMap<i64, _> = files.collect();
+        if files == self.files {
             return Ok(Arc::clone(&self.of_files));
         }
+        let is_known = |id: &i64| self.files.get(id) == files.get(id);
+        let new = files.keys().filter(|id| !is_known(id));
+        let new: Vec<i64> = new.copied().collect();
         let mut of_files = HourRows::clone(&self.of_files);
-        of_files.retain(|id, _| self.sha256.contains_key(id));
+        of_files.retain(|id, _| files.contains_key(id) && is_known(id));
         let read = client.query(HOUR_ROWS, &[Param::Ints(&new)]).await;
         let read = read.map_err(failed())?;
         for row in 0..read.rows.len() {
@@ -351,8 +354,7 @@ impl KnownRows {
             }
         }
         self.of_files = Arc::new(of_files);
-        let sha256 = files.iter().map(|(id, file)| (*id, file.sha256.clone()));
-        self.sha256 = sha256.collect();
+        self.files = files;
         Ok(Arc::clone(&self.of_files))
     }
 }

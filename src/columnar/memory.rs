@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Lends half of the memory to whoever asks first, and keeps the other half for equal shares of all operators that can
-/// write temporary files. So a few large operators of many need not write any, and each has memory to do it.
+/// write temporary files. So a few large operators of many need not write any, and each has memory to do it. Who cannot write
+/// any, such as a join, gets what is left; only then may those shares exceed the limit.
 ///
 /// The engine's own `FairSpillPool` gives none of them more than an equal share of all, so that a grouping by 2 threads
 /// wrote temporary files with 200 MB of 512 MB in use.
@@ -127,7 +128,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn half_is_lent_and_half_is_shared_within_the_limit() {
+    fn half_is_lent_and_half_is_shared() {
         let pool: Arc<dyn MemoryPool> = Arc::new(Lending::new(1000));
         let spiller = |name: &str| {
             MemoryConsumer::new(name)

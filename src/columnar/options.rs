@@ -13,8 +13,8 @@ pub struct Options {
     /// Time zone of the session; that of the user's own sessions if `None`.
     pub time_zone: Option<String>,
     /// Memory that the queries of one [`super::Columnar`] may use together, in bytes. Sorts, joins and aggregations that need more
-    /// write temporary files, as does each that needs more than its even share: each thread has one of each of them. They
-    /// reserve several times what they use: RFM over 2 million sales, with two threads, reserves more than 512 MB and uses 200.
+    /// write temporary files. Half of it goes to whoever asks first, and half in equal shares to all of them. RFM over
+    /// 2.7 million sales, with two threads, needs 256 MB to write none.
     pub memory: usize,
     /// Time that a query may take, with the reading of its rows.
     pub timeout: Option<Duration>,

@@ -266,7 +266,10 @@ impl Opened {
             let (Ok(from), Ok(length)) = (i64::try_from(range.start), i64::try_from(length)) else {
                 continue;
             };
-            read_ahead(file, from, length);
+            // A length of 0 stands for all.
+            if length > 0 {
+                read_ahead(file, from, length);
+            }
         }
         Ok(())
     }

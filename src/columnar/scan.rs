@@ -7,7 +7,7 @@ use super::manifest::{Held, HourRows, Manifest};
 use super::pushed::{Pushed, is_of_hours, needed};
 use super::reader::{Opened, Readers};
 use super::rows;
-use super::share::{divided, select, selected};
+use super::share::{Share, divided, select, selected};
 use super::table::Table;
 use super::tally::Tally;
 use super::zone::Zone;
@@ -24,6 +24,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use parquet::arrow::arrow_reader::RowSelector;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
@@ -110,17 +111,13 @@ impl TableProvider for Scanned {
         store.need_usable().map_err(external)?;
         let mut held = answered(store.spans(), &store.dirty, &hours);
         let open = from_rows(&mut held, &hours);
-        let mut groups = self.files(store, &held, state.config().target_partitions())?;
+        let mut files = self.files(store, &held)?;
         if !snapshot.dry {
             let wanted = needed(self.table, projection, filters);
-            let rows = self.rows(&open, &pushed, &wanted).await;
-            // The last group has the fewest rows.
-            match (rows.map_err(external)?, groups.last_mut()) {
-                (Some(file), Some(last)) => last.push(file),
-                (Some(file), None) => groups.push(FileGroup::new(vec![file])),
-                (None, _) => {}
-            }
+            files.extend(self.rows(&open, &pushed, &wanted).await.map_err(external)?);
         }
+        let shares = divided(files, state.config().target_partitions());
+        let groups = shares.into_iter().map(group).collect();
         let source = ParquetSource::new(self.schema())
             .with_parquet_file_reader_factory(Arc::new(Readers {
                 tally: Arc::clone(&snapshot.tally),
@@ -139,13 +136,8 @@ impl TableProvider for Scanned {
 }
 
 impl Scanned {
-    /// The files that answer for hours, each with the rows of its hours alone, for so many threads.
-    fn files(
-        &self,
-        store: &Held,
-        held: &BTreeMap<i64, i64>,
-        threads: usize,
-    ) -> Result<Vec<FileGroup>, DataFusionError> {
+    /// The files that answer for hours, each with the rows of its hours alone.
+    fn files(&self, store: &Held, held: &BTreeMap<i64, i64>) -> Result<Vec<Part>, DataFusionError> {
         let snapshot = &self.snapshot;
         let mut of_file: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
         for (hour, file) in held {
@@ -164,7 +156,7 @@ impl Scanned {
             let count = selected(&wanted);
             rows += count as u64;
             if count > 0 {
-                files.push(((entry, opened), wanted));
+                files.push(((Arc::clone(opened), entry.bytes), wanted));
             }
         }
         let tally = &snapshot.tally;
@@ -178,18 +170,7 @@ impl Scanned {
         tally
             .all_changed
             .fetch_or(store.dirty.all, Ordering::Relaxed);
-        let groups = divided(files, threads).into_iter().map(|group| {
-            let parts = group.into_iter().map(|((entry, opened), rows)| {
-                let file = PartitionedFile::new(opened.name.clone(), entry.bytes)
-                    .with_extension(Arc::clone(opened));
-                match rows {
-                    None => file,
-                    Some(rows) => file.with_extension(ParquetRowSelection::new(rows)),
-                }
-            });
-            FileGroup::new(parts.collect())
-        });
-        Ok(groups.collect())
+        Ok(files)
     }
 
     /// The rows of hours that no file answers for, as a file that only this query has.
@@ -198,7 +179,7 @@ impl Scanned {
         open: &[Range<i64>],
         pushed: &Pushed,
         wanted: &[bool],
-    ) -> Result<Option<PartitionedFile>, ColumnarError> {
+    ) -> Result<Option<Part>, ColumnarError> {
         if open.is_empty() {
             return Ok(None);
         }
@@ -221,10 +202,24 @@ impl Scanned {
         }
         let bytes = file.metadata().map_err(failed())?.len();
         let opened = Arc::new(Opened::temporary(file, bytes));
-        Ok(Some(
-            PartitionedFile::new(opened.name.clone(), bytes).with_extension(opened),
-        ))
+        let all = RowSelector::select(usize::try_from(rows).unwrap_or(usize::MAX));
+        Ok(Some(((opened, bytes), vec![all])))
     }
+}
+
+/// An open file with its length, and which of its rows are read.
+type Part = ((Arc<Opened>, u64), Vec<RowSelector>);
+
+/// What one thread reads, as the engine takes it.
+fn group(share: Share<(Arc<Opened>, u64)>) -> FileGroup {
+    let files = share.into_iter().map(|((opened, bytes), rows)| {
+        let file = PartitionedFile::new(opened.name.clone(), bytes).with_extension(opened);
+        match rows {
+            None => file,
+            Some(rows) => file.with_extension(ParquetRowSelection::new(rows)),
+        }
+    });
+    FileGroup::new(files.collect())
 }
 
 /// The hours that must come from the server; infinite ends are those of [`i64`]. Where they lie in many pieces, they come in

@@ -212,7 +212,8 @@ impl Known {
         let starts = manifest.files().map(|(_, file)| file.span.hours.start);
         let first = starts.min().unwrap_or(manifest.now_hour);
         let hours = first..manifest.now_hour + 1;
-        let known = self.zone.as_ref();
+        // A pooler may change the server, and so its time zone database, without a new connection.
+        let known = self.zone.as_ref().filter(|_| !client.is_pooled());
         if let Some(zone) = known.filter(|zone| zone.serves(&name, &hours)) {
             return Ok(Arc::clone(zone));
         }

@@ -1,4 +1,4 @@
-//! Which rows of which files each thread reads. Pure.
+//! Which rows of which files are read together. Pure.
 
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use std::collections::BTreeSet;
@@ -27,12 +27,12 @@ pub(super) fn selected(selectors: &[RowSelector]) -> usize {
 /// Rows that are worth a thread of their own.
 const WORTH_A_THREAD: usize = 32_768;
 
-/// Files that one thread reads, each with its rows; `None` are all.
+/// Files that are read one after the other, each with its rows; `None` are all.
 pub(super) type Share<F> = Vec<(F, Option<RowSelection>)>;
 
 /// Divides files, each with its rows, into at most so many shares of about as many rows. The engine would divide files by their
 /// bytes, and the last week of a month's file is then one thread's.
-pub(super) fn divided<F: Copy>(files: Vec<(F, Vec<RowSelector>)>, most: usize) -> Vec<Share<F>> {
+pub(super) fn divided<F: Clone>(files: Vec<(F, Vec<RowSelector>)>, most: usize) -> Vec<Share<F>> {
     let rows: usize = files.iter().map(|(_, rows)| selected(rows)).sum();
     let enough = rows.div_ceil(most.max(1)).max(WORTH_A_THREAD);
     let (mut shares, mut share, mut room) = (Vec::new(), Share::new(), enough);
@@ -49,7 +49,7 @@ pub(super) fn divided<F: Copy>(files: Vec<(F, Vec<RowSelector>)>, most: usize) -
             while left > 0 {
                 if room == 0 {
                     part.push(RowSelector::skip(all - position));
-                    share.extend(read(file, part));
+                    share.extend(read(file.clone(), part));
                     shares.push(std::mem::take(&mut share));
                     part = vec![RowSelector::skip(position)];
                     room = enough;

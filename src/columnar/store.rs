@@ -152,7 +152,7 @@ impl Columnar {
             let planned = Planned::new(&self.limits, &snapshot, ast, mode).await;
             // Everything that the server must tell is here.
             let run = async { planned?.run().await };
-            let (running, ()) = join(run, session.end(&snapshot)).await;
+            let ((), running) = join(session.end(&snapshot), run).await;
             running
         });
         let running = Box::pin(answered).await?;

@@ -50,8 +50,8 @@ pub(super) struct Zone {
     end: i64,
 }
 
-/// Reads the offsets at all quarters of an hour of those six hours in which they change: no zone changes its offset at another
-/// time, nor back within six hours.
+/// Reads the offsets at all minutes of those six hours in which they change: since 1972 no zone has changed its offset within a
+/// minute, or back within six hours.
 const OFFSETS: &str = "
     SELECT (extract(epoch FROM o.at) * 1000000)::bigint AS at, (o.offset_s * 1000000)::bigint AS offset_us
     FROM (
@@ -63,7 +63,7 @@ const OFFSETS: &str = "
                 FROM generate_series(to_timestamp($1), to_timestamp($2), interval '6 hours') AS t
             ) AS s
             CROSS JOIN LATERAL generate_series(
-                s.at - CASE WHEN s.before IS NULL THEN interval '0' ELSE interval '6 hours' END, s.at, interval '15 minutes'
+                s.at - CASE WHEN s.before IS NULL THEN interval '0' ELSE interval '6 hours' END, s.at, interval '1 minute'
             ) AS q
             WHERE s.before IS DISTINCT FROM s.offset_s
         ) AS e

@@ -361,7 +361,7 @@ fn footer(model: &Model, theme: &Theme, area: Rect, buf: &mut Buffer) {
     sides(area, buf, &left, &right);
 }
 
-/// Returns the processor time that this program costs, on the client and on the server, or their sum.
+/// Returns what this program costs: its processor time and the time of its queries, or their sum.
 fn own_cost(model: &Model, width: u16) -> String {
     let (client, server) = model.cost;
     if client > 0.0 {

@@ -704,3 +704,38 @@ fn what_only_looks_like_the_shop_is_neither_read_nor_called() {
         assert_eq!(number(&admin, risen).await, 1);
     });
 }
+
+/// Whoever may create functions in a schema of the shop can create one that is called in place of the owner's. A function elsewhere
+/// that only mentions the schema cannot.
+#[test]
+fn a_function_of_somebody_else_in_the_shop_is_told_and_none_elsewhere() {
+    block_on(async {
+        let server = Server::of_major(15);
+        let database = server.database("overloaded").await;
+        let admin = database.connect().await;
+        admin
+            .batch(
+                "CREATE ROLE guest LOGIN; CREATE SCHEMA shop; GRANT USAGE, CREATE ON SCHEMA shop, public TO guest;
+                 CREATE FUNCTION shop.f(n bigint) RETURNS bigint LANGUAGE sql RETURN n;
+                 CREATE FUNCTION public.g(n bigint) RETURNS bigint LANGUAGE sql RETURN n",
+            )
+            .await
+            .unwrap();
+        let guest = database.connect_as("guest").await;
+        for (function, refused) in [
+            ("shop.another(n text)", false),
+            (
+                "public.g(s regnamespace DEFAULT 'shop'::regnamespace)",
+                false,
+            ),
+            ("shop.f(n text)", true),
+        ] {
+            let create = format!("CREATE FUNCTION {function} RETURNS bigint LANGUAGE sql RETURN 1");
+            guest.batch(&create).await.unwrap();
+            let said = said(&database, "postgres", &["partitions"]);
+            let complaint = "function shop.f(text) or its schema belongs to guest";
+            assert_eq!(said.contains(complaint), refused, "{function}: {said}");
+            assert_eq!(said.contains("belongs to"), refused, "{function}: {said}");
+        }
+    });
+}

@@ -60,6 +60,7 @@ pub(crate) async fn trust_the_shop(client: &Client) -> Result<(), PgError> {
 
 /// Like [`trust_the_shop`], and begins a transaction of this mode in the same round trip. If it fails, that transaction may
 /// be open.
+#[cfg(feature = "columnar")]
 pub(crate) async fn trust_the_shop_and_begin_as(
     client: &Client,
     mode: &str,

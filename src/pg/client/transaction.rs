@@ -53,6 +53,7 @@ impl Client {
     }
 
     /// Commits, and begins the next transaction, of this mode, in the same round trip.
+    #[cfg(feature = "columnar")]
     #[track_caller]
     pub(in crate::pg) fn commit_and_begin_as(
         &self,

@@ -128,7 +128,7 @@ fn whatever_happens_files_and_rows_are_the_table() {
         );
         // An hour leaves many changes, which one transaction would merge slowly.
         for summary in SUMMARIES {
-            while refresh::merge(&merger, &view(summary), 1_000)
+            while refresh::merge(&merger, &view(summary), 50_000)
                 .await
                 .unwrap()
                 .remaining

@@ -443,8 +443,9 @@ fn our_own_sessions_are_known_behind_a_pooler_that_adds_addresses() {
         let second = Client::open(&target, &settings).await.unwrap();
         // It keeps its connection.
         second.begin("").await.unwrap();
-        let sql =
-            "SELECT application_name FROM pg_catalog.pg_stat_activity WHERE state LIKE 'idle in%'";
+        // Other tests have databases of their own.
+        let sql = "SELECT application_name FROM pg_catalog.pg_stat_activity
+                   WHERE state LIKE 'idle in%' AND datname = current_database()";
         let told = first.query(sql, &[]).await.unwrap();
         let name = told.first("application_name").text().unwrap().to_owned();
         assert!(name.starts_with("htap-top - 127.0.0.1:"), "{name}");

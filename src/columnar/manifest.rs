@@ -315,8 +315,8 @@ fn entry(files: &Table, row: usize) -> Option<Entry> {
 /// Rows of each hour by the numbers of files, in their order in the file.
 pub(super) type HourRows = BTreeMap<i64, Arc<[u64]>>;
 
-/// The rows of hours that a session has read. They are most of a manifest, and never change: a file that is written anew has
-/// another number, but for a server that was restored to an earlier moment, so that hours and checksum count, too.
+/// The rows of hours that a session has read. They are most of a manifest and do not change: a file that is written anew has a new
+/// number. A server that was restored to an earlier moment gives numbers again, so hours and checksum are compared, too.
 #[derive(Debug, Default)]
 pub(super) struct KnownRows {
     of_files: Arc<HourRows>,

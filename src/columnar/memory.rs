@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Lends half of the memory to whoever asks first, and keeps the other half for equal shares of all operators that can
-/// write temporary files. So a few large operators of many need not write any, and each has memory to do it. Who cannot write
-/// any, such as a join, gets what is left; only then may those shares exceed the limit.
+/// write temporary files. So a few large operators of many need not write any, and each has memory to do it. An operator
+/// that cannot write any, such as a join, gets what is left; with the shares of the others it may then exceed the limit.
 ///
 /// The engine's own `FairSpillPool` gives none of them more than an equal share of all, so that a grouping by 2 threads
 /// wrote temporary files with 200 MB of 512 MB in use.

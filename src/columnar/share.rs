@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 /// The rows of a file that belong to `hours`, of all that it has. `hour_rows` are those of each of its hours, from `first` on.
 pub(super) fn select(first: i64, hour_rows: &[u64], hours: &BTreeSet<i64>) -> Vec<RowSelector> {
     let selectors = (first..).zip(hour_rows).map(|(hour, rows)| {
-        let count = usize::try_from(*rows).unwrap_or(usize::MAX);
+        // Sums of them cannot overflow, whatever the manifest says.
+        let count = u32::try_from(*rows).unwrap_or(u32::MAX) as usize;
         if hours.contains(&hour) {
             RowSelector::select(count)
         } else {
@@ -30,8 +31,8 @@ const WORTH_A_THREAD: usize = 32_768;
 /// Files that are read one after the other, each with its rows; `None` are all.
 pub(super) type Share<F> = Vec<(F, Option<RowSelection>)>;
 
-/// Divides files, each with its rows, into at most so many shares of about as many rows. The engine would divide files by their
-/// bytes, and the last week of a month's file is then one thread's.
+/// Divides the rows of files into at most `most` shares of about equal size. The engine would divide files by bytes, which gives the
+/// last week of a month's file to one thread.
 pub(super) fn divided<F: Clone>(files: Vec<(F, Vec<RowSelector>)>, most: usize) -> Vec<Share<F>> {
     let rows: usize = files.iter().map(|(_, rows)| selected(rows)).sum();
     let enough = rows.div_ceil(most.max(1)).max(WORTH_A_THREAD);
@@ -93,6 +94,9 @@ mod tests {
             ]
         );
         assert_eq!(selected(&rows), 8);
+        // A manifest that was altered: the engine refuses such a selection.
+        let rows = select(0, &[u64::MAX; 3], &BTreeSet::from([0, 1, 2]));
+        assert_eq!(divided(vec![('a', rows)], 2).len(), 2);
     }
 
     fn rows(share: &Share<char>) -> Vec<(char, Vec<(usize, bool)>)> {

@@ -174,7 +174,7 @@ pub(super) async fn columns(lab: &Lab, asked: &Asked) -> Result<Figures, BenchEr
         }
     }
     let (of_sales, columnar) = (store.files()?, store.open(lab, 2)?);
-    // Cold are the files, not the session.
+    // The session is open, so that only the files are cold.
     for (_, sql) in asked.questions().take(1) {
         files::ask(&columnar, sql).await?;
     }

@@ -25,6 +25,7 @@ pub(crate) mod owners;
 mod passfile;
 mod peer;
 pub(crate) mod pool;
+pub(crate) mod relation;
 pub mod sampler;
 mod service;
 mod sniff;

@@ -184,13 +184,17 @@ const FILES: &str = "
 const HOUR_ROWS: &str = "
     SELECT f.file_id, pg_catalog.array_to_string(f.hour_rows, ' ') AS hour_rows FROM htap.column_file AS f WHERE f.file_id = ANY ($1)";
 
-/// Whether the schema is there, and which of its tables this role may not read.
+/// Whether the schema is there, which of its parts this role may not use, and which of its tables it may not read. By name,
+/// `to_regclass` would fail in a schema that it may not use.
 const PRESENT: &str = "
-    SELECT to_regclass('htap.column_relation') IS NOT NULL AND to_regclass('htap.column_file') IS NOT NULL
-           AND to_regclass('mart.fact_sales') IS NOT NULL AS present,
-           (SELECT pg_catalog.string_agg(n.name, ', ')
-            FROM (VALUES ('htap.column_store'), ('htap.column_relation'), ('htap.column_file'), ('htap.column_dirty')) AS n (name)
-            WHERE NOT pg_catalog.has_table_privilege(to_regclass(n.name), 'SELECT')) AS hidden";
+    SELECT pg_catalog.count(c.oid) = 6 AS present,
+           pg_catalog.string_agg(DISTINCT n.schema, ', ') FILTER (WHERE NOT pg_catalog.has_schema_privilege(s.oid, 'USAGE')) AS closed,
+           pg_catalog.string_agg(n.schema || '.' || n.name, ', ')
+               FILTER (WHERE n.schema = 'htap' AND NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')) AS hidden
+    FROM (VALUES ('htap', 'column_store'), ('htap', 'column_relation'), ('htap', 'column_file'), ('htap', 'column_dirty'),
+                 ('mart', 'fact_sales'), ('shop', 'orders')) AS n (schema, name)
+    LEFT JOIN pg_catalog.pg_namespace AS s ON s.nspname = n.schema
+    LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = s.oid AND c.relname = n.name";
 
 /// An infinite time has no hour; the read of its row says so.
 const DIRTY: &str = "
@@ -224,6 +228,11 @@ pub(super) async fn need_present(client: &Client) -> Result<(), ColumnarError> {
         return Err(ColumnarError::Refused(
             "this database has no column store: htap-top init installs the schema, or completes an earlier one".to_owned(),
         ));
+    }
+    if let Some(closed) = present.first("closed").text() {
+        return Err(ColumnarError::Privilege(format!(
+            "this role may not use the schema {closed}: GRANT USAGE ON SCHEMA {closed} TO …, or use a member of htap_olap"
+        )));
     }
     if let Some(hidden) = present.first("hidden").text() {
         return Err(ColumnarError::Privilege(format!(

@@ -2,6 +2,7 @@
 
 use super::error::ColumnarError;
 use super::scan::Snapshot;
+use crate::pg::relation::oid_of;
 use crate::pg::{Client, Param, PgError};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -106,8 +107,11 @@ const FAILED: &str = "
 
 /// Says why a sync failed, if the server still listens. Returns the error.
 pub(super) async fn failed(client: &Client, error: ColumnarError) -> ColumnarError {
-    let there = "SELECT coalesce(pg_catalog.has_table_privilege(to_regclass('htap.column_sync')::oid, 'INSERT'), false) AS there";
-    let there = client.query(there, &[]).await;
+    let relation = oid_of("htap.column_sync");
+    let there = format!(
+        "SELECT coalesce(pg_catalog.has_table_privilege({relation}, 'INSERT'), false) AS there"
+    );
+    let there = client.query(&there, &[]).await;
     if there.is_ok_and(|there| there.first("there").is_true()) {
         let why: String = error.to_string().chars().take(LONGEST).collect();
         let _ = client.execute(FAILED, &[Param::Text(&why)]).await;

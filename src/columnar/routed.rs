@@ -3,6 +3,7 @@
 use super::error::ColumnarError;
 use super::options::Options;
 use super::store::Columnar;
+use crate::pg::relation::oid_of;
 use crate::pg::{Client, PgError, Settings, Table, Target, Value, numbers};
 use crate::router::ColumnStore;
 use futures_util::future::BoxFuture;
@@ -49,8 +50,9 @@ async fn table(store: &Columnar, sql: &str) -> Result<Table, ColumnarError> {
 /// Returns the column store of a database if one was begun there.
 pub(crate) async fn begun(target: &Target) -> Result<Option<Arc<dyn ColumnStore>>, PgError> {
     let client = Client::open(target, &Settings::default()).await?;
-    let there = "SELECT pg_catalog.to_regclass('htap.column_store') IS NOT NULL AS there";
-    if !client.query(there, &[]).await?.first("there").is_true() {
+    let there = oid_of("htap.column_store");
+    let there = format!("SELECT {there} IS NOT NULL AS there");
+    if !client.query(&there, &[]).await?.first("there").is_true() {
         return Ok(None);
     }
     let begun = "SELECT EXISTS (SELECT FROM htap.column_store) AS begun";

@@ -82,25 +82,33 @@ fn trusted(found: &Table) -> Result<(), PgError> {
     }
 }
 
-const MISSING: &str = "
-    SELECT NOT EXISTS (
-        SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
-        WHERE s.nspname = pg_catalog.split_part($1, '.', 1)::pg_catalog.name AND c.relname = pg_catalog.split_part($1, '.', 2)::pg_catalog.name
-    ) AS missing";
+/// SQLSTATE and message that the server would give for a name, if it would not resolve it.
+const UNRESOLVED: &str = "
+    WITH wanted AS (
+        SELECT pg_catalog.split_part($1, '.', 1)::pg_catalog.name AS schema, pg_catalog.split_part($1, '.', 2)::pg_catalog.name AS name
+    )
+    SELECT CASE WHEN c.oid IS NULL THEN '42P01' WHEN NOT pg_catalog.has_schema_privilege(s.oid, 'USAGE') THEN '42501' END AS sqlstate,
+           CASE WHEN c.oid IS NULL THEN 'relation \"' || $1 || '\" does not exist'
+                ELSE 'permission denied for schema ' || w.schema END AS message
+    FROM wanted AS w
+    LEFT JOIN pg_catalog.pg_namespace AS s ON s.nspname = w.schema
+    LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = s.oid AND c.relname = w.name";
 
-/// Like [`trust_the_shop`]; also returns an error if this relation of the shop is missing. It is the server's error, which is
-/// not in the server's log then.
+/// Like [`trust_the_shop`]; also returns an error if this relation of the shop is missing, or if this role may not use its
+/// schema. It is the server's error, which is not in the server's log then.
 pub(crate) async fn need_of_shop(client: &Client, relation: &str) -> Result<(), PgError> {
     trust_the_shop(client).await?;
-    let missing = client.query(MISSING, &[Param::Text(relation)]).await?;
-    if missing.first("missing").is_true() {
-        let why = format!("relation \"{relation}\" does not exist");
-        return Err(PgError {
-            sqlstate: Some("42P01".into()),
-            ..PgError::new(Class::Statement, why)
-        });
+    let found = client.query(UNRESOLVED, &[Param::Text(relation)]).await?;
+    match (
+        found.first("sqlstate").text(),
+        found.first("message").text(),
+    ) {
+        (Some(sqlstate), Some(message)) => Err(PgError {
+            sqlstate: Some(sqlstate.into()),
+            ..PgError::new(Class::Statement, message)
+        }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 async fn of_shop(

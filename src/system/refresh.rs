@@ -12,6 +12,7 @@ mod view;
 pub use view::View;
 
 use crate::pg::client::Canceller;
+use crate::pg::relation::oid_of;
 use crate::pg::{Client, Param, PgError, Settings, Table, Target, owners, quote_literal, session};
 use futures_util::future::join3;
 use serde::{Deserialize, Serialize};
@@ -233,8 +234,9 @@ async fn named(client: &Client, view: &View) -> Result<View, PgError> {
 /// Returns the kind of a view. Anything but an incremental summary counts as a materialized view: PostgreSQL gives the
 /// best error if it is none. Summaries have plain names.
 async fn kind(client: &Client, view: &View) -> Result<Kind, PgError> {
-    let ours = "SELECT pg_catalog.to_regclass('htap.watermark') IS NOT NULL AS ours";
-    if view.relid.is_some() || !client.query(ours, &[]).await?.first("ours").is_true() {
+    let ours = oid_of("htap.watermark");
+    let ours = format!("SELECT {ours} IS NOT NULL AS ours");
+    if view.relid.is_some() || !client.query(&ours, &[]).await?.first("ours").is_true() {
         return Ok(Kind::Materialized);
     }
     owners::trust_the_shop(client).await?;
@@ -380,8 +382,9 @@ async fn record(
     let name = view.to_string();
     let relid = Param::Int(view.relid.unwrap_or(0));
     let params = [Param::Text(&name), Param::Text(mode.word()), relid];
-    let may = "SELECT pg_catalog.has_table_privilege(pg_catalog.to_regclass('htap.refresh_run'), 'INSERT, UPDATE') AS may";
-    let keep = client.query(may, &[]).await?.first("may").is_true();
+    let runs = oid_of("htap.refresh_run");
+    let may = format!("SELECT pg_catalog.has_table_privilege({runs}, 'INSERT, UPDATE') AS may");
+    let keep = client.query(&may, &[]).await?.first("may").is_true();
     let begun: Option<Table> = if keep {
         let sql = "INSERT INTO htap.refresh_run (view, mode)
                    SELECT coalesce((SELECT n.nspname || '.' || c.relname

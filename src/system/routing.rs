@@ -1,6 +1,7 @@
 //! Publishes what a router does as a row of `htap.routing` on the primary, which a dashboard in another process reads.
 
 use super::nodes::Nodes;
+use crate::pg::relation::oid_of;
 use crate::pg::{Param, PgError, Pool, Statement};
 use crate::router::executor::{Counts, Executor, ReplicaStatus};
 use serde::Serialize;
@@ -25,12 +26,6 @@ const RETIRE: Statement = Statement {
     types: &["text"],
     sql: "DELETE FROM htap.routing WHERE instance OPERATOR(pg_catalog.=) $1",
 };
-/// True if the installed schema has the table, and the role may write it.
-const IS_THERE: &str = "
-    SELECT coalesce(pg_catalog.has_column_privilege(pg_catalog.to_regclass('htap.routing')::pg_catalog.oid, 'instance', 'INSERT'), false)
-           AND coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('htap.routing')::pg_catalog.oid, 'DELETE'), false)
-           AS there";
-
 /// Interval of publishing.
 const PACE: Duration = Duration::from_secs(1);
 /// Number of reports between two tidyings.
@@ -145,10 +140,17 @@ pub async fn retire(pool: &Pool, instance: &str) {
     }
 }
 
+/// Returns true if the installed schema has the table, and the role may write it.
 async fn is_there(pool: &Pool) -> Result<bool, PgError> {
     let unavailable =
         |error: crate::pg::PoolError| PgError::new(crate::pg::Class::BackOff, error.to_string());
     let session = pool.get().await.map_err(unavailable)?;
-    let table = session.query(IS_THERE, &[]).await?;
+    let relation = oid_of("htap.routing");
+    let sql = format!(
+        "SELECT coalesce(pg_catalog.has_column_privilege(r.oid, 'instance', 'INSERT')
+                         AND pg_catalog.has_table_privilege(r.oid, 'DELETE'), false) AS there
+         FROM {relation} AS r (oid)"
+    );
+    let table = session.query(&sql, &[]).await?;
     Ok(table.first("there").is_true())
 }

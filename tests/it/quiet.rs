@@ -129,6 +129,17 @@ fn on_major(major: u16) {
         let product = product.first("product_id").int().unwrap();
         drop(client);
         nothing("filling");
+        // This role may not use the schemas of the shop.
+        for line in NEED_THE_SHOP {
+            let output = ended(&database, "quiet_plain", line);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success(), "{line}: {told}");
+            assert!(
+                told.contains("permission denied for schema"),
+                "{line}: {told}"
+            );
+            nothing(&format!("{line} as a role that may not use the shop"));
+        }
         let order = format!("order create -d @ --user 1 --line {product}x1");
         for (role, line) in [
             ("postgres", "once @ --wait 30s"),
@@ -144,6 +155,11 @@ fn on_major(major: u16) {
                 "htap_olap",
                 "route -d @ SELECT~count(*)~FROM~shop.orders SELECT~$1::text",
             ),
+            ("quiet_plain", "route -d @ SELECT~1"),
+            #[cfg(feature = "columnar")]
+            ("quiet_plain", "columnar query -d @ SELECT~1"),
+            #[cfg(feature = "columnar")]
+            ("quiet_plain", "columnar sync -d @"),
             ("postgres", "partitions @"),
             ("postgres", "workload @ --duration 2s --oltp 20 --olap 2"),
             ("postgres", "init @ --uninstall --yes"),

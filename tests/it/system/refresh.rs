@@ -8,7 +8,7 @@ use htap_top::system::fill::{Fill, fill};
 use htap_top::system::refresh::keeper::{self, Event};
 use htap_top::system::refresh::plan::{KeepError, Pace, Plan};
 use htap_top::system::refresh::verify::{Difference, verify};
-use htap_top::system::refresh::{self, BUSY, Kind, MUST_REBUILD, Mode, View};
+use htap_top::system::refresh::{self, BUSY, Kind, MUST_REBUILD, Mode, Refresh, View};
 use htap_top::system::schema;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -467,6 +467,33 @@ fn refreshes_are_held_back_while_commits_are_slow_but_not_for_ever() {
         let events = told(&database, plan, |events| events.iter().any(ran)).await;
         let held = |event: &&Event| matches!(event, Event::HeldBack { .. });
         assert!(events.iter().filter(held).count() >= 2, "{events:?}");
+    });
+}
+
+#[test]
+fn an_owner_who_may_not_use_the_shop_refreshes_a_view_of_its_own() {
+    block_on(async {
+        let database = shop().await;
+        let admin = database.connect().await;
+        let own = "CREATE ROLE own_views LOGIN; CREATE SCHEMA own AUTHORIZATION own_views; SET ROLE own_views;
+                   CREATE MATERIALIZED VIEW own.one AS SELECT pg_catalog.clock_timestamp() AS made";
+        admin.batch(own).await.unwrap();
+        let owner = database.target_of("own_views");
+        let made = async || {
+            let table = admin.query("SELECT made::text AS made FROM own.one", &[]);
+            table
+                .await
+                .unwrap()
+                .first("made")
+                .text()
+                .unwrap()
+                .to_owned()
+        };
+        let before = made().await;
+        let one = view("own.one");
+        let refresh = Refresh::prepare(&owner, &one, Mode::Full).await.unwrap();
+        refresh.run().await.unwrap();
+        assert_ne!(made().await, before);
     });
 }
 

@@ -237,6 +237,7 @@ fn the_moment_looked_at_is_a_cursor_on_the_timeline() {
         rows.filter(|row| row.contains("│lock queue │")).collect()
     };
     let live = lanes(&timeline);
+    assert!(screen(timeline.shown()).contains("│now "));
     let bars = |row: &[String]| row.concat().matches('╱').count();
     assert!(bars(&live) > 3, "{live:?}");
     assert!(!live.concat().contains("▲"));
@@ -245,6 +246,8 @@ fn the_moment_looked_at_is_a_cursor_on_the_timeline() {
     assert_eq!(at(&timeline), 119);
     let shown = screen(timeline.shown());
     assert!(shown.contains("▲03:06:04"), "{shown}");
+    // The figures beside the charts are those of that moment.
+    assert!(shown.contains("│then ") && !shown.contains("│now "), "{shown}");
     assert_eq!(lanes(&timeline), live, "what came after is there, too");
     // A bar that has ended by then: Enter shows the moment at which it went on.
     let table = timeline.shown().rows(Panel::Timeline);

@@ -31,6 +31,8 @@ pub(crate) struct Stack<'a> {
     pub label: &'a str,
     /// The newest figure, formatted.
     pub newest: &'a str,
+    /// Word before it: when it was.
+    pub when: &'a str,
     /// Characters to draw with.
     pub charts: Charts,
     /// Theme to draw with.
@@ -59,7 +61,7 @@ impl Widget for Stack<'_> {
         let high = ceiling(max.max(2.0), format::Unit::Count);
         let plot = scale(
             area,
-            (self.label, self.newest),
+            (self.label, self.when, self.newest),
             &format::round(high, format::Unit::Count),
             buf,
             self.theme,
@@ -125,7 +127,7 @@ fn most(parts: &[f32; PARTS], low: f64, high: f64) -> Option<usize> {
 /// Writes label and scale into the gutter and returns the plot beside it.
 pub(super) fn scale(
     area: Rect,
-    (label, newest): (&str, &str),
+    (label, when, newest): (&str, &str, &str),
     high: &str,
     buf: &mut Buffer,
     theme: &Theme,
@@ -147,13 +149,16 @@ pub(super) fn scale(
         1 => put_right(buf, area.x + used, area.y, GUTTER - 1 - used, newest, text),
         height => {
             put_right(buf, area.x + used, area.y, GUTTER - 1 - used, high, muted);
-            put_right(buf, area.x, area.bottom() - 1, GUTTER - 1, "0", muted);
-            let y = if height > 2 {
-                area.y + 1
-            } else {
-                area.bottom() - 1
-            };
-            put(buf, area.x, y, GUTTER - 3, newest, text);
+            let y = area.y + 1;
+            // A bare figure looks like another label of the scale.
+            let mut used = 0;
+            if !newest.is_empty() {
+                used = put(buf, area.x, y, GUTTER - 1, when, muted) + 1;
+                used += put(buf, area.x + used, y, GUTTER - 1 - used, newest, text);
+            }
+            if height > 2 || used + 2 < GUTTER {
+                put_right(buf, area.x, area.bottom() - 1, GUTTER - 1, "0", muted);
+            }
         }
     }
     for y in area.y..area.bottom() {

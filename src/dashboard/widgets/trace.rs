@@ -23,6 +23,8 @@ pub(crate) struct Trace<'a> {
     pub label: &'a str,
     /// The newest figure, formatted.
     pub newest: &'a str,
+    /// Word before it: when it was.
+    pub when: &'a str,
     /// Unit of the values.
     pub unit: Unit,
     /// Characters to draw with.
@@ -45,7 +47,8 @@ impl Widget for Trace<'_> {
         let max = max.fold(self.target.unwrap_or(0.0), f64::max);
         let high = ceiling(max, self.unit);
         let top = format::round(high, self.unit);
-        let plot = scale(area, (self.label, self.newest), &top, buf, self.theme);
+        let names = (self.label, self.when, self.newest);
+        let plot = scale(area, names, &top, buf, self.theme);
         if let Some(target) = self.target.filter(|_| area.height > 1) {
             let row = (target / high * f64::from(plot.height)).ceil() as u16;
             let y = plot.bottom().saturating_sub(row.clamp(1, plot.height));

@@ -198,10 +198,16 @@ fn sessions(
         limit: cores,
         label: "active",
         newest: &active,
+        when: when(model),
         charts: model.config.charts,
         theme,
     }
     .render(area, buf);
+}
+
+/// Names the moment whose figures are beside the charts.
+fn when(model: &Model) -> &'static str {
+    model.playback.map_or("now", |_| "then")
 }
 
 /// A number of active sessions; a bound if the server hides some from the current role.
@@ -251,6 +257,7 @@ impl OverTime {
             target: gauge.map(|gauge| gauge.limit).filter(|_| self.has_target),
             label: self.label,
             newest: gauge.map_or("", |gauge| gauge.value.as_str()),
+            when: when(model),
             unit: self.unit,
             charts: model.config.charts,
             theme,

@@ -98,7 +98,12 @@ impl Session {
 
     async fn begin_anew(&mut self, zone: Option<&str>) -> Result<Snapshot, ColumnarError> {
         let client = self.lend().await?;
-        snapshot(client, &self.options, &mut self.known, zone).await
+        let begun = snapshot(Arc::clone(&client), &self.options, &mut self.known, zone).await;
+        if begun.is_err() {
+            // The server's log would tell of a session that ended within a transaction.
+            let _ = client.rollback().await;
+        }
+        begun
     }
 
     /// Ends the transaction of a snapshot, unless it is held.

@@ -82,7 +82,6 @@ fn trusted(found: &Table) -> Result<(), PgError> {
     }
 }
 
-/// SQLSTATE and message that the server would give for a name, if it would not resolve it.
 const UNRESOLVED: &str = "
     WITH wanted AS (
         SELECT pg_catalog.split_part($1, '.', 1)::pg_catalog.name AS schema, pg_catalog.split_part($1, '.', 2)::pg_catalog.name AS name
@@ -94,21 +93,31 @@ const UNRESOLVED: &str = "
     LEFT JOIN pg_catalog.pg_namespace AS s ON s.nspname = w.schema
     LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = s.oid AND c.relname = w.name";
 
-/// Like [`trust_the_shop`]; also returns an error if this relation of the shop is missing, or if this role may not use its
-/// schema. It is the server's error, which is not in the server's log then.
-pub(crate) async fn need_of_shop(client: &Client, relation: &str) -> Result<(), PgError> {
-    trust_the_shop(client).await?;
+/// Returns the error that the server would give for the name of this relation, without leaving it in the server's log:
+/// `undefined_table`, or `insufficient_privilege` if this role may not use its schema.
+pub(crate) async fn unresolved(
+    client: &Client,
+    relation: &str,
+) -> Result<Option<PgError>, PgError> {
     let found = client.query(UNRESOLVED, &[Param::Text(relation)]).await?;
-    match (
+    let texts = (
         found.first("sqlstate").text(),
         found.first("message").text(),
-    ) {
-        (Some(sqlstate), Some(message)) => Err(PgError {
+    );
+    Ok(match texts {
+        (Some(sqlstate), Some(message)) => Some(PgError {
             sqlstate: Some(sqlstate.into()),
             ..PgError::new(Class::Statement, message)
         }),
-        _ => Ok(()),
-    }
+        _ => None,
+    })
+}
+
+/// Like [`trust_the_shop`]; also returns an error if this relation of the shop is missing, or if this role may not use its
+/// schema.
+pub(crate) async fn need_of_shop(client: &Client, relation: &str) -> Result<(), PgError> {
+    trust_the_shop(client).await?;
+    unresolved(client, relation).await?.map_or(Ok(()), Err)
 }
 
 async fn of_shop(

@@ -3,7 +3,7 @@
 //! An object is ours if it is a role or schema whose comment carries our mark, or if `htap.object` lists it.
 
 use super::definition::{MARK, ROLES, SCHEMAS, files};
-use crate::pg::{Client, Param, PgError};
+use crate::pg::{Client, Param, PgError, owners};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;
@@ -252,9 +252,11 @@ impl Survey {
 }
 
 async fn exists(client: &Client, relation: &str) -> Result<bool, PgError> {
-    let sql = "SELECT pg_catalog.to_regclass($1) IS NOT NULL AS there";
-    let answer = client.query(sql, &[Param::Text(relation)]).await?;
-    Ok(answer.first("there").is_true())
+    match owners::unresolved(client, relation).await? {
+        None => Ok(true),
+        Some(error) if error.code() == "42P01" => Ok(false),
+        Some(error) => Err(error),
+    }
 }
 
 /// The names that the schema's files create.

@@ -130,7 +130,7 @@ fn on_major(major: u16) {
         drop(client);
         nothing("filling");
         // This role may not use the schemas of the shop.
-        for line in NEED_THE_SHOP {
+        for line in NEED_THE_SHOP.iter().chain(&["init @"]) {
             let output = ended(&database, "quiet_plain", line);
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!output.status.success(), "{line}: {told}");

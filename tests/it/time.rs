@@ -247,7 +247,10 @@ fn the_moment_looked_at_is_a_cursor_on_the_timeline() {
     let shown = screen(timeline.shown());
     assert!(shown.contains("▲03:06:04"), "{shown}");
     // The figures beside the charts are those of that moment.
-    assert!(shown.contains("│then ") && !shown.contains("│now "), "{shown}");
+    assert!(
+        shown.contains("│then ") && !shown.contains("│now "),
+        "{shown}"
+    );
     assert_eq!(lanes(&timeline), live, "what came after is there, too");
     // A bar that has ended by then: Enter shows the moment at which it went on.
     let table = timeline.shown().rows(Panel::Timeline);

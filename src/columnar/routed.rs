@@ -3,11 +3,11 @@
 use super::error::ColumnarError;
 use super::options::Options;
 use super::store::Columnar;
-use crate::pg::relation::oid_of;
-use crate::pg::{Client, PgError, Settings, Table, Target, Value, numbers};
+use crate::pg::{Client, PgError, Settings, Table, Target, Value, numbers, owners};
 use crate::router::ColumnStore;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl ColumnStore for Columnar {
     fn answers<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), String>> {
@@ -47,14 +47,18 @@ async fn table(store: &Columnar, sql: &str) -> Result<Table, ColumnarError> {
     Ok(table)
 }
 
-/// Returns the column store of a database if one was begun there.
+const STATEMENT: Duration = Duration::from_secs(2);
+
+/// Returns the column store of a database if one was begun there, in a shop whose owners are trusted.
 pub(crate) async fn begun(target: &Target) -> Result<Option<Arc<dyn ColumnStore>>, PgError> {
-    let client = Client::open(target, &Settings::default()).await?;
-    let there = oid_of("htap.column_store");
-    let there = format!("SELECT {there} IS NOT NULL AS there");
-    if !client.query(&there, &[]).await?.first("there").is_true() {
+    let client = Client::open(target, &Settings::of_monitor(STATEMENT)).await?;
+    if owners::unresolved(&client, "htap.column_store")
+        .await?
+        .is_some()
+    {
         return Ok(None);
     }
+    owners::trust_the_shop(&client).await?;
     let begun = "SELECT EXISTS (SELECT FROM htap.column_store) AS begun";
     if !client.query(begun, &[]).await?.first("begun").is_true() {
         return Ok(None);

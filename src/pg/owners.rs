@@ -33,8 +33,13 @@ pub(crate) fn statement<'a>(relations: impl IntoIterator<Item = &'a str>) -> Str
 
 /// Explains why `name` is neither read nor called: it belongs to an untrusted role.
 pub(crate) fn refusal(name: &str, stranger: &str) -> String {
+    let which = if name.starts_with("schema ") {
+        ""
+    } else {
+        " or its schema"
+    };
     format!(
-        "{name} or its schema belongs to {stranger}, whose code would run with our rights: connect as a role that has no \
+        "{name}{which} belongs to {stranger}, whose code would run with our rights: connect as a role that has no \
          other rights, or give it to a role that you trust (ALTER … OWNER TO)"
     )
 }

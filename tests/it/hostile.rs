@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 mod planted;
+mod stranger;
 
 use super::output::sell;
 use super::server::{Database, Server, block_on};
